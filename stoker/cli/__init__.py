@@ -1,0 +1,1 @@
+"""The `stoker` command: one file per command, parse, call, render."""

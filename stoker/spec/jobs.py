@@ -1,0 +1,141 @@
+"""The resolved files a worker or the intake process starts from: `job.json` in the task's folder.
+
+Written once by the supervisor or the command line, read by the worker, never changed: what is in it is what ran.
+Paths are absolute. `kind` tells the worker which station takes it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from stoker.spec.base import Spec
+from stoker.spec.lab import EvaluateSpec, IntakeSpec, ModelSpec, RetentionSpec, SplitSpec, TrainSpec
+
+JOB = "job.json"
+
+
+class DatasetRef(Spec):
+    """A dataset version on disk."""
+
+    id: str
+    folder: Path
+    name: str = Field(description="Name of the file it came from.")
+
+
+class BaseRef(Spec):
+    """What a model line starts from. `folder` is None for a hub id until it is downloaded."""
+
+    name: str = Field(description='Hub id, folder, or "tiny".')
+    revision: str = "main"
+    folder: Path | None = None
+
+
+class IntakeJob(Spec):
+    """Read an accepted file into a dataset version. Runs as `python -m stoker.data FOLDER`."""
+
+    kind: Literal["intake"] = "intake"
+    dataset: DatasetRef = Field(description="Where to publish; `folder` does not exist yet.")
+    file: Path = Field(description="The immutable copy.")
+    file_sha256: str
+    earlier: tuple[DatasetRef, ...] = Field((), description="Datasets accepted before, oldest first.")
+    benchmarks: tuple[Path, ...] = ()
+    intake: IntakeSpec = IntakeSpec()
+    split: SplitSpec = SplitSpec()
+
+
+class ModelRef(Spec):
+    """A model to load: a version folder, or the base when `folder` is None."""
+
+    label: str = Field(description='What results are filed under: "main/v3" or "base".')
+    base: BaseRef
+    folder: Path | None = None
+    method: Literal["full", "lora", "qlora"] = "full"
+    weights_sha256: str = Field(description="Identity of the weights: of the version's weights file, or of the base.")
+
+
+class TrainJob(Spec):
+    """Continue `parent` (or the base) on the new datasets and publish `output`."""
+
+    kind: Literal["train"] = "train"
+    run: str
+    fence: int = Field(description="Grows with each start of a worker on this run; older workers are not heard.")
+    base: BaseRef
+    base_folder: Path = Field(description='Where a "tiny" base is made, or was.')
+    parent: ModelRef | None = Field(None, description="The version continued; None: the base itself.")
+    new: tuple[DatasetRef, ...]
+    replay: tuple[DatasetRef, ...] = Field((), description="Earlier datasets to draw replay rows from, oldest first.")
+    output: Path = Field(description="Version folder to publish.")
+    model_name: str
+    version: int
+    model: ModelSpec
+    train: TrainSpec
+    retention: RetentionSpec
+    tokens: Path = Field(description="Folder of tokenised rows (Workspace.tokens).")
+
+
+class ItemSet(Spec):
+    """Items to answer: a benchmark file, or the sealed rows of datasets."""
+
+    name: str = Field(description='"heldout" or the benchmark\'s name.')
+    benchmark: Path | None = None
+    heldout: tuple[DatasetRef, ...] = ()
+
+
+class EvaluateJob(Spec):
+    """Answer item sets with the candidate and what it is compared with, then reach the verdict."""
+
+    kind: Literal["evaluate"] = "evaluate"
+    evaluation: str
+    run: str | None = None
+    candidate: ModelRef
+    against: tuple[ModelRef, ...] = Field(description="Parent first (when there is one), then the base.")
+    sets: tuple[ItemSet, ...]
+    trained: tuple[DatasetRef, ...] = Field(
+        (), description="Datasets whose rows were trained: overlapping items do not count."
+    )
+    evaluate: EvaluateSpec
+    train: TrainSpec = Field(description="Precision, threads and max_length, as in training.")
+    answers: Path = Field(description="Folder of item results by weights (Workspace.answers).")
+    tokens: Path
+
+
+class PrepareJob(Spec):
+    """Tokenise the next run's rows while the worker would wait: its first step then comes at once."""
+
+    kind: Literal["prepare"] = "prepare"
+    job: TrainJob
+
+
+class GenerateJob(Spec):
+    """Answer prompts and write each piece of text as a message."""
+
+    kind: Literal["generate"] = "generate"
+    model: ModelRef
+    prompts: tuple[str, ...]
+    system: str | None = None
+    max_new_tokens: int = 200
+    temperature: float = Field(0.0, ge=0, description="0: greedy.")
+    top_p: float = Field(1.0, gt=0, le=1)
+    seed: int = 0
+    train: TrainSpec
+
+
+class MergeJob(Spec):
+    """Fold an adapter into its base, check the outputs, publish plain weights."""
+
+    kind: Literal["merge"] = "merge"
+    model: ModelRef
+    output: Path
+    train: TrainSpec
+
+
+Job = Annotated[IntakeJob | TrainJob | EvaluateJob | PrepareJob | GenerateJob | MergeJob, Field(discriminator="kind")]
+_adapter: TypeAdapter[Job] = TypeAdapter(Job)
+
+
+def read_job(folder: Path) -> Job:
+    """Return the job of a task folder."""
+    return _adapter.validate_json((folder / JOB).read_bytes())

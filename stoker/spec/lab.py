@@ -1,0 +1,171 @@
+"""The settings of a lab: what `stoker.toml` may say. One class a section, one home for each default.
+
+`stoker config schema` prints this page's descriptions; `stoker config set` checks against it. Values that depend
+on the model or the machine are "auto" here and become numbers in the run's resolved `job.json`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from stoker.spec.base import Spec
+from stoker.spec.presets import PRESETS
+
+Auto = Literal["auto"]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class ModelSpec(Spec):
+    """[model]: what is trained, and how its weights change."""
+
+    base: str = Field(
+        "tiny", description='Base model: a hub id, a model folder, or "tiny" (made from scratch, offline).'
+    )
+    revision: str = Field("main", description="Commit, tag or branch of a hub base; a commit pins it.")
+    name: str = Field("main", pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description="Name of the model line.")
+    method: Literal["auto", "full", "lora", "qlora"] = Field(
+        "auto", description='Which weights are trained; "auto": full for tiny, LoRA otherwise. qlora needs a GPU.'
+    )
+    lora_rank: int = Field(16, ge=1, le=1024, description="Rank of the LoRA matrices.")
+    lora_alpha: float = Field(32.0, gt=0, le=4096, description="LoRA scale; the update is multiplied by alpha / rank.")
+    lora_dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the LoRA matrices, a probability.")
+    lora_targets: str | tuple[str, ...] = Field(
+        "all-linear", description='Module names that get LoRA matrices, or "all-linear".'
+    )
+
+
+class IntakeSpec(Spec):
+    """[intake]: how files come in."""
+
+    settle_seconds: float = Field(
+        2.0, ge=0, le=3600, description="A file is taken once its size and mtime stood still this long (seconds)."
+    )
+    force_polling: bool = Field(False, description="Poll the inbox instead of file events: for network mounts.")
+    poll_seconds: float = Field(
+        1.0, gt=0, le=3600, description="How often the inbox is looked at when polling (seconds)."
+    )
+    max_file_megabytes: float = Field(4096.0, gt=0, description="A larger file is rejected (megabytes).")
+    max_line_megabytes: float = Field(8.0, gt=0, le=1024, description="A longer line is quarantined (megabytes).")
+    memory_megabytes: int = Field(
+        4096, ge=256, description="Address space of the process that parses files (megabytes)."
+    )
+    allow_unproven: bool = Field(
+        False, description="Train on a file too small to hold anything out in a lab that has nothing else to judge by."
+    )
+
+
+class SplitSpec(Spec):
+    """[split]: the sealed share of each file. Applies to files accepted from now on; what is sealed stays sealed."""
+
+    fraction: Share = Field(0.05, description="Share of a file's clusters that is sealed.")
+    min_clusters: int = Field(16, ge=0, description="At least this many clusters of a file are sealed.")
+    max_clusters: int = Field(500, ge=0, description="At most this many clusters of a file are sealed.")
+    similarity: Share = Field(0.7, description="Rows whose Jaccard similarity reaches this are near duplicates.")
+    boilerplate_share: Share = Field(
+        0.2, description="Word sequences in more than this share of the rows are boilerplate and do not count."
+    )
+
+
+class TrainSpec(Spec):
+    """[train]: one run. A preset fills what is not set."""
+
+    preset: Literal["fast", "balanced", "thorough"] = Field(
+        "balanced", description="Named set of values for these keys."
+    )
+    epochs: int = Field(1, ge=1, le=100, description="How often each new row is trained, exactly.")
+    replay: float = Field(
+        0.5, ge=0, le=10, description="Earlier rows mixed in, as a share of the number of new rows times epochs."
+    )
+    max_length: int | Auto = Field(
+        "auto",
+        description='Longest row in tokens; longer rows are quarantined, never cut. "auto": the model\'s context, at most 4096.',
+    )
+    learning_rate: Annotated[float, Field(gt=0, le=1.0)] | Auto = Field(
+        "auto", description='Peak rate; typical LoRA 1e-5 to 5e-4. "auto": 2e-4 for LoRA, 2e-5 for full, 2e-3 for tiny.'
+    )
+    batch_tokens: int | Auto = Field(
+        "auto",
+        description='Tokens in one optimizer step, padding included. "auto": 8192 on a GPU, 4096 on a CPU, 2048 for tiny.',
+    )
+    accumulation: int = Field(
+        1, ge=1, le=1024, description="Parts a step is split into to save memory; doubled on out-of-memory."
+    )
+    warmup_fraction: Share = Field(0.03, description="Share of the steps in which the rate rises to its peak.")
+    decay_fraction: Share = Field(0.2, description="Last share of the steps in which the rate falls to zero.")
+    weight_decay: float = Field(0.01, ge=0, le=1, description="AdamW weight decay.")
+    max_grad_norm: float = Field(1.0, gt=0, description="Gradients are scaled down to this global norm.")
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of order, dropout and initial weights.")
+    precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="bf16 where the hardware has it, else fp32.")
+    threads: int | Auto = Field("auto", description='CPU threads of the training worker. "auto": every core.')
+    packing: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Rows packed end to end without attending to each other; auto: on a GPU with variable-length attention.",
+    )
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = Field(
+        "auto", description="Attention kernel; auto: eager on a CPU, flash attention where installed, else sdpa."
+    )
+    gradient_checkpointing: Literal["auto", "on", "off"] = Field(
+        "auto", description="Recompute activations to save memory; auto: only when memory needs it."
+    )
+    checkpoint_seconds: float = Field(120.0, gt=0, description="A checkpoint at least this often (seconds).")
+    checkpoint_steps: int = Field(0, ge=0, description="Also a checkpoint every so many steps; 0: by time alone.")
+    max_skipped_steps: int = Field(3, ge=1, description="This many non-finite steps in a row end the run.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_preset(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return {**PRESETS.get(str(given.get("preset", "balanced")), {}), **given}
+
+
+class EvaluateSpec(Spec):
+    """[evaluate]: what decides whether a version is better."""
+
+    target: str = Field("heldout", description='What a version must win on: "heldout" or a benchmark\'s name.')
+    guards: tuple[str, ...] = Field((), description="Benchmarks a version must not lose on.")
+    margin: float = Field(
+        0.02, ge=0, description="A guard may fall by this much (score points; nats for NLL) and still hold."
+    )
+    confidence: float = Field(
+        0.95, gt=0.5, lt=1, description="Level of intervals; 1 - confidence is the error rate of a verdict."
+    )
+    resamples: int = Field(10_000, ge=200, le=1_000_000, description="Bootstrap resamples.")
+    max_new_tokens: int = Field(512, ge=1, description="Longest answer generated (tokens).")
+    batch_size: int = Field(32, ge=1, description="Prompts answered at once.")
+    heldout_answers: int = Field(
+        64, ge=0, description="How many held-out rows are also answered and compared as text; all are scored by NLL."
+    )
+
+
+class RetentionSpec(Spec):
+    """[retention]: how long state is kept. Versions, pinned or not, are never deleted by themselves."""
+
+    checkpoints: int = Field(2, ge=1, description="Valid checkpoints kept per run, besides the best.")
+    disk_share: float = Field(
+        0.5, gt=0, le=1, description="Checkpoints of ended runs go when the lab uses more of the disk."
+    )
+
+
+class WorkerSpec(Spec):
+    """[worker]: the processes that train and evaluate."""
+
+    idle_seconds: float = Field(300.0, ge=0, description="A worker without work stays warm this long (seconds).")
+    growth_megabytes: int = Field(1024, ge=64, description="A worker whose memory grew by more than this is replaced.")
+    other_nice: int = Field(15, ge=0, le=19, description="Niceness of everything that runs beside training.")
+    max_attempts: int = Field(3, ge=1, description="Crashes without progress after which a job is parked.")
+    backoff_seconds: float = Field(5.0, ge=0, description="Wait before the first retry of a crash; doubles each time.")
+
+
+class LabSpec(Spec):
+    """The whole of stoker.toml."""
+
+    model: ModelSpec = ModelSpec()
+    intake: IntakeSpec = IntakeSpec()
+    split: SplitSpec = SplitSpec()
+    train: TrainSpec = TrainSpec()
+    evaluate: EvaluateSpec = EvaluateSpec()
+    retention: RetentionSpec = RetentionSpec()
+    worker: WorkerSpec = WorkerSpec()
