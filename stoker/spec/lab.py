@@ -78,14 +78,14 @@ class TrainSpec(Spec):
     replay: float = Field(
         0.5, ge=0, le=10, description="Earlier rows mixed in, as a share of the number of new rows times epochs."
     )
-    max_length: int | Auto = Field(
+    max_length: Annotated[int, Field(ge=16, le=1_048_576)] | Auto = Field(
         "auto",
         description='Longest row in tokens; longer rows are quarantined, never cut. "auto": the model\'s context, at most 4096.',
     )
     learning_rate: Annotated[float, Field(gt=0, le=1.0)] | Auto = Field(
         "auto", description='Peak rate; typical LoRA 1e-5 to 5e-4. "auto": 2e-4 for LoRA, 2e-5 for full, 2e-3 for tiny.'
     )
-    batch_tokens: int | Auto = Field(
+    batch_tokens: Annotated[int, Field(ge=16, le=16_777_216)] | Auto = Field(
         "auto",
         description='Tokens in one optimizer step, padding included. "auto": 8192 on a GPU, 4096 on a CPU, 2048 for tiny.',
     )
@@ -98,7 +98,9 @@ class TrainSpec(Spec):
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are scaled down to this global norm.")
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of order, dropout and initial weights.")
     precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="bf16 where the hardware has it, else fp32.")
-    threads: int | Auto = Field("auto", description='CPU threads of the training worker. "auto": every core.')
+    threads: Annotated[int, Field(ge=1, le=1024)] | Auto = Field(
+        "auto", description='CPU threads of the training worker. "auto": every core.'
+    )
     packing: Literal["auto", "on", "off"] = Field(
         "auto",
         description="Rows packed end to end without attending to each other; auto: on a GPU with variable-length attention.",
