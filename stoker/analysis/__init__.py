@@ -1,1 +1,1 @@
-"""TODO-docstring"""
+"""Pure decisions from numbers: paired statistics, the verdict on a version, remaining time. No torch, no files."""
