@@ -1,1 +1,1 @@
-"""TODO-docstring"""
+"""Starting, watching and ending the processes that work for the supervisor."""

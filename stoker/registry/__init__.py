@@ -1,1 +1,1 @@
-"""TODO-docstring"""
+"""Models and their versions: lines, lineage, the champion, and what may be deleted."""

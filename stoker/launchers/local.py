@@ -1,0 +1,163 @@
+"""Processes on this machine: workers and the intake, each `python -m MODULE FOLDER` in a session of its own.
+
+A process goes on when its starter dies; a later starter finds it again by its exact command line (`find`) or its card,
+and ends it by process id and start time, never by name. The environment is a short list of what training needs: no
+other program's secrets reach it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from stoker.locks import is_same_process, process_started_at
+
+_PASSED = ("PATH", "HOME", "USER", "LANG", "LANGUAGE", "TZ", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "STOKER_FAULT")
+_PASSED_PREFIXES = ("LC_", "XDG_", "PYTHON", "OMP_", "MKL_")
+_TRAINING_PREFIXES = (
+    "HF_",
+    "HUGGING",
+    "TRANSFORMERS_",
+    "TORCH",
+    "CUDA_",
+    "NVIDIA_",
+    "NCCL_",
+    "TRITON_",
+    "SSL_",
+    "REQUESTS_",
+)
+_TRAINING = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process that this one started (`child`) or found."""
+
+    pid: int
+    started_at: float
+    child: subprocess.Popen[bytes] | None = field(default=None, compare=False, repr=False)
+
+    def is_alive(self) -> bool:
+        if self.child is not None:
+            return self.child.poll() is None
+        return is_same_process(self.pid, self.started_at)
+
+    def exit_status(self) -> int | None:
+        """Return the status of an ended child, negative for a signal; None when it lives or was only found."""
+        return None if self.child is None else self.child.poll()
+
+    def memory_bytes(self) -> int:
+        """Return the resident memory; 0 when the process is gone."""
+        try:
+            return int(psutil.Process(self.pid).memory_info().rss) if self.is_alive() else 0
+        except psutil.Error:
+            return 0
+
+
+def start(
+    module: str,
+    folder: Path,
+    *arguments: str,
+    log: Path,
+    nice: int = 0,
+    threads: int | None = None,
+    is_training: bool = True,
+) -> Process:
+    """Start `python -m module folder arguments`, its output appended to `log`.
+
+    `threads` bounds the numeric libraries; hub and GPU settings are passed on only when `is_training`.
+    """
+    command = command_line(module, folder, *arguments)
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=environment(threads=threads, is_training=is_training),
+            start_new_session=True,
+            close_fds=True,
+        )
+    if nice:
+        _lower(child.pid, nice)
+    return Process(child.pid, process_started_at(child.pid) or time.time(), child)
+
+
+def command_line(module: str, folder: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", module, str(folder), *arguments]
+
+
+def environment(*, threads: int | None, is_training: bool) -> dict[str, str]:
+    """Return the variables a process gets: a short list, never the whole environment."""
+    prefixes = _PASSED_PREFIXES + (_TRAINING_PREFIXES if is_training else ())
+    names = _PASSED + (_TRAINING if is_training else ())
+    kept = {name: value for name, value in os.environ.items() if name in names or name.startswith(prefixes)}
+    kept["TOKENIZERS_PARALLELISM"] = "false"
+    kept["PYTHONUNBUFFERED"] = "1"
+    if threads is not None:
+        kept["OMP_NUM_THREADS"] = kept["MKL_NUM_THREADS"] = str(threads)
+    return kept
+
+
+def find(module: str, folder: Path) -> list[Process]:
+    """Return the living processes that run `module` on `folder`, whoever started them."""
+    wanted = command_line(module, folder)[1:]
+    found = []
+    for process in psutil.process_iter():
+        try:
+            command = process.cmdline()
+            if command[1 : len(wanted) + 1] == wanted and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(Process(process.pid, process.create_time()))
+        except psutil.Error:
+            continue
+    return found
+
+
+def ask_to_end(process: Process) -> None:
+    """Send SIGTERM: a worker saves a checkpoint and ends."""
+    _signal(process, signal.SIGTERM)
+
+
+def stop(process: Process, grace_seconds: float = 5.0) -> None:
+    """End a process: SIGTERM, and SIGKILL once the grace is over. Returns when it is gone."""
+    _signal(process, signal.SIGTERM)
+    if not _wait(process, grace_seconds):
+        kill(process)
+
+
+def kill(process: Process) -> None:
+    """End a process at once and wait until it is gone."""
+    _signal(process, signal.SIGKILL)
+    _wait(process, 10.0)
+
+
+def _signal(process: Process, number: signal.Signals) -> None:
+    if not process.is_alive():
+        return
+    try:
+        os.kill(process.pid, number)
+    except ProcessLookupError:
+        return
+
+
+def _wait(process: Process, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while process.is_alive():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def _lower(pid: int, nice: int) -> None:
+    try:
+        psutil.Process(pid).nice(nice)
+    except psutil.Error:  # it has ended already; its exit tells
+        return

@@ -1,0 +1,281 @@
+"""The tables of a lab's store, as SQLAlchemy Core sees them; `migrations/` makes them.
+
+The row identity (rows in = train + held out + duplicate + quarantined) is a CHECK of the table itself, and a step of a
+run is a primary key: neither can be broken by any code above. Times are seconds since the epoch. No logic here.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+SCHEMA: Final = "0001"
+"""The newest migration; a test compares it with the migrations folder."""
+
+metadata = MetaData(naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s"})
+
+lab = Table("lab", metadata, Column("key", String, primary_key=True), Column("value", JSON, nullable=False))
+
+files = Table(
+    "files",
+    metadata,
+    Column("sha256", String, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("bytes", Integer, nullable=False),
+    Column("inbox_path", String),  # set until the original has left the inbox
+    Column("accepted_at", Float, nullable=False),
+)
+
+datasets = Table(
+    "datasets",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("number", Integer, nullable=False, unique=True),  # order of acceptance
+    Column("file_sha256", String, ForeignKey("files.sha256"), nullable=False, unique=True),
+    Column("name", String, nullable=False),
+    Column("state", String, nullable=False),  # accepted, reading, ready, empty, trained, rejected
+    Column("format", String),
+    Column("rows_in", Integer, nullable=False, default=0),
+    Column("train", Integer, nullable=False, default=0),
+    Column("held_out", Integer, nullable=False, default=0),
+    Column("duplicate", Integer, nullable=False, default=0),
+    Column("quarantined", Integer, nullable=False, default=0),
+    Column("reasons", JSON, nullable=False, default=dict),
+    Column("notes", JSON, nullable=False, default=list),
+    Column("refusal", Text),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("priority", Integer, nullable=False, default=0),
+    Column("created", Float, nullable=False),
+    CheckConstraint("rows_in = train + held_out + duplicate + quarantined", name="rows_conserved"),
+    CheckConstraint("train >= 0", name="train_not_negative"),
+)
+
+row_quarantines = Table(
+    "row_quarantines",
+    metadata,
+    Column("dataset", String, ForeignKey("datasets.id"), primary_key=True),
+    Column("row", String, primary_key=True),
+    Column("line", Integer),
+    Column("code", String, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("run", String),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("number", Integer, nullable=False, unique=True),
+    Column("dataset", String, ForeignKey("datasets.id"), nullable=False),
+    Column("priority", Integer, nullable=False, default=0),
+    Column("position", Integer, nullable=False),
+    Column("is_held", Boolean, nullable=False, default=False),
+    Column("is_removed", Boolean, nullable=False, default=False),
+    Column("created", Float, nullable=False),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("number", Integer, nullable=False, unique=True),
+    Column("job", String, ForeignKey("jobs.id"), nullable=False),
+    Column("dataset", String, ForeignKey("datasets.id"), nullable=False),
+    Column("state", String, nullable=False),  # queued, running, paused, done, failed, stopped, parked
+    Column("model", String),
+    Column("version", Integer),
+    Column("parent", Integer),
+    Column("step", Integer, nullable=False, default=0),
+    Column("total_steps", Integer),
+    Column("loss", Float),
+    Column("phase", String),
+    Column("fence", Integer, nullable=False, default=0),  # grows with each start of a worker on this run
+    Column("offset", Integer, nullable=False, default=0),  # bytes of messages.jsonl that are in this store
+    Column("wanted", String),  # pause, stop or down, once asked
+    Column("attempts", Integer, nullable=False, default=0),  # crashes since the last progress
+    Column("checkpoint_step", Integer, nullable=False, default=0),
+    Column("progress", Integer, nullable=False, default=0),  # furthest step at the last crash
+    Column("not_before", Float, nullable=False, default=0.0),
+    Column("code", String),  # why it is paused, parked or failed: asked, down, disk-full, crash, non-finite, bad-config
+    Column("reason", Text),
+    Column("needed_bytes", Integer),
+    Column("created", Float, nullable=False),
+    Column("started_at", Float),
+    Column("ended_at", Float),
+    UniqueConstraint("model", "version", name="one_run_per_version"),
+    Index(None, "state"),
+    Index(None, "job"),
+)
+
+metrics = Table(
+    "metrics",
+    metadata,
+    Column("run", String, ForeignKey("runs.id"), primary_key=True),
+    Column("step", Integer, primary_key=True),
+    Column("loss", Float),
+    Column("learning_rate", Float),
+    Column("grad_norm", Float),
+    Column("tokens", Integer),
+    Column("rows", Integer),
+    Column("seconds", Float),
+    Column("epoch", Float),
+    Column("fence", Integer, nullable=False),
+    Column("time", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("number", Integer, nullable=False, unique=True),
+    Column("state", String, nullable=False),  # alive, ended
+    Column("pid", Integer),
+    Column("started_at", Float),
+    Column("created", Float, nullable=False),
+    Column("ended_at", Float),
+    Column("exit", Integer),
+)
+
+assignments = Table(
+    "assignments",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("worker", String, ForeignKey("workers.id"), nullable=False),
+    Column("task_index", Integer, nullable=False),  # how many tasks the worker had been given before this one
+    Column("kind", String, nullable=False),  # train, evaluate, prepare
+    Column("subject", String, nullable=False),  # id of the run or the evaluation
+    Column("folder", String, nullable=False),
+    Column("fence", Integer, nullable=False),
+    Column("state", String, nullable=False),  # given, finished, lost
+    Column("exit", Integer),
+    Column("time", Float, nullable=False),
+    UniqueConstraint("worker", "task_index", name="one_task_per_index"),
+    Index(None, "state"),
+    Index(None, "subject"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("time", Float, nullable=False),
+    Column("severity", String, nullable=False),
+    Column("code", String, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("dataset", String),
+    Column("run", String),
+    Column("evaluation", String),
+    Column("version", String),
+    Column("data", JSON, nullable=False, default=dict),
+    Index(None, "run"),
+    Index(None, "dataset"),
+)
+
+models = Table(
+    "models",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("number", Integer, nullable=False, unique=True),
+    Column("family", String, nullable=False),  # the name in the settings; main-2 is of the family main
+    Column("base", String, nullable=False),
+    Column("revision", String, nullable=False),
+    Column("base_sha256", String),
+    Column("shape", JSON, nullable=False),  # method and adapter settings that a line can't change
+    Column("champion", Integer),
+    Column("created", Float, nullable=False),
+)
+
+versions = Table(
+    "versions",
+    metadata,
+    Column("model", String, ForeignKey("models.name"), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("parent", Integer),
+    Column("run", String, ForeignKey("runs.id"), nullable=False, unique=True),
+    Column("state", String, nullable=False),  # published, deleted
+    Column("method", String, nullable=False),
+    Column("weights_sha256", String, nullable=False),
+    Column("base_sha256", String, nullable=False),
+    Column("steps", Integer, nullable=False),
+    Column("datasets", JSON, nullable=False),  # trained by this run and by its ancestors, oldest first
+    Column("is_pinned", Boolean, nullable=False, default=False),
+    Column("outcome", String),  # promoted, kept-back
+    Column("created", Float, nullable=False),
+)
+
+champions = Table(
+    "champions",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("model", String, ForeignKey("models.name"), nullable=False),
+    Column("version", Integer),
+    Column("previous", Integer),
+    Column("reason", Text, nullable=False),
+    Column("time", Float, nullable=False),
+)
+
+evaluations = Table(
+    "evaluations",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("number", Integer, nullable=False, unique=True),
+    Column("run", String, ForeignKey("runs.id")),  # null: asked for by hand, promotes nothing
+    Column("model", String, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("against", JSON, nullable=False, default=list),  # version numbers asked for by hand
+    Column("state", String, nullable=False),  # queued, running, done, failed
+    Column("phase", String),
+    Column("fence", Integer, nullable=False, default=0),
+    Column("offset", Integer, nullable=False, default=0),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("not_before", Float, nullable=False, default=0.0),
+    Column("reason", Text),
+    Column("created", Float, nullable=False),
+    Column("ended_at", Float),
+    Index(None, "state"),
+)
+
+comparisons = Table(
+    "comparisons",
+    metadata,
+    Column("evaluation", String, ForeignKey("evaluations.id"), primary_key=True),
+    Column("candidate", String, primary_key=True),
+    Column("against", String, primary_key=True),
+    Column("benchmark", String, primary_key=True),
+    Column("metric", String, primary_key=True),
+    Column("n", Integer, nullable=False),
+    Column("candidate_score", Float),
+    Column("against_score", Float),
+    Column("difference", Float),
+    Column("low", Float),
+    Column("high", Float),
+    Column("p_value", Float),
+    Column("outcome", String, nullable=False),
+    Column("minimum_detectable_effect", Float),
+)
+
+verdicts = Table(
+    "verdicts",
+    metadata,
+    Column("evaluation", String, ForeignKey("evaluations.id"), primary_key=True),
+    Column("promote", Boolean, nullable=False),
+    Column("outcome", String),
+    Column("reason", Text, nullable=False),
+    Column("time", Float, nullable=False),
+)
