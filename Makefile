@@ -1,0 +1,65 @@
+# The same commands locally and in CI. `make help` lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stoker-setup
+DEMO ?=
+
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+export PIP_ROOT_USER_ACTION = ignore
+
+.PHONY: help setup demo test lint types chaos bench docs clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make setup   make .venv with everything stoker needs"
+	@echo "make demo    the whole loop, offline: train, evaluate, promote, continue (DEMO='--puzzles 2000' for less)"
+	@echo "make test    format, lint, types, import layers, tests"
+	@echo "make chaos   200 kill -9 at random moments; the result must be bit-identical"
+	@echo "make bench   the figures of benchmarks/RESULTS.md"
+	@echo "make docs    write docs/reference anew"
+	@echo "make clean   remove .venv and caches"
+
+setup: $(STAMP)
+
+# torch first and alone: its wheel decides between the CPU and the GPU build, and the rest must not change that.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "stoker needs Python 3.11 or newer; say which with: make setup PYTHON=python3.11"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "python3 -m venv failed; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || \
+	  { rm -rf $(VENV); echo "the new .venv has no pip; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install -q -c constraints.txt torch
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[train,dev]'
+	@touch $(STAMP)
+
+demo: setup
+	$(BIN)/stoker demo $(DEMO)
+
+test: setup lint types
+	$(BIN)/pytest
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+types: setup
+	$(BIN)/mypy
+
+chaos: setup
+	$(BIN)/pytest tests/chaos --kills 200
+
+bench: setup
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[bench]'
+	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/line.py
+
+docs: setup
+	$(BIN)/python -m stoker.cli.reference docs/reference
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find stoker tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

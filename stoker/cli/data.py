@@ -1,0 +1,70 @@
+"""`stoker data`: the datasets of the lab, row by row conserved."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from stoker.cli import units
+from stoker.cli.console import AsJson, note, print_facts, print_json, print_table, say
+from stoker.cli.lab import open_reader
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The datasets of the lab.")
+
+_COUNTS = ("rows_in", "train", "held_out", "duplicate", "quarantined")
+
+
+@app.command("list")
+def list_(as_json: AsJson = False) -> None:
+    """List the datasets; rows in = train + held out + duplicate + quarantined."""
+    datasets = open_reader().datasets()
+    if as_json:
+        print_json(datasets)
+        return
+    rows = [
+        (found["id"], found["name"], found["state"], found["format"], *(units.count(found[key]) for key in _COUNTS))
+        for found in datasets
+    ]
+    headers = ("rows in", "train", "held out", "duplicate", "quarantined")
+    print_table(("id", "name", "state", "format", *headers), rows, numbers=headers)
+    if not datasets:
+        note("no data yet; copy a file into the inbox, or run: stoker add FILE")
+
+
+@app.command()
+def show(
+    dataset: Annotated[str, typer.Argument(metavar="ID", help="A dataset's id, a prefix of it, or @latest.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show one dataset: where every row went, and why."""
+    reader = open_reader()
+    found = reader.dataset_detail(reader.resolve("dataset", dataset))
+    if as_json:
+        print_json(found)
+        return
+    sides = " + ".join(f"{units.count(found[key])} {key.replace('_', ' ')}" for key in _COUNTS[1:])
+    print_facts(
+        [
+            ("dataset", found["id"]),
+            ("file", f"{found['name']}, {units.size(found['bytes'])}"),
+            ("state", found["state"]),
+            ("format", found["format"]),
+            ("rows", f"{units.count(found['rows_in'])} in = {sides}"),
+            ("refused", found["refusal"]),
+            ("trained by", ", ".join(found["runs"]) or None),
+        ]
+    )
+    for line in found["notes"]:
+        say(f"note  {line}")
+    if found["reasons"]:
+        say()
+        print_table(
+            ("reason", "rows"),
+            [(code, units.count(number)) for code, number in sorted(found["reasons"].items())],
+            numbers=("rows",),
+        )
+    left_out = [*found["ledger"], *({**row, "state": "quarantined"} for row in found["quarantined_in_training"])]
+    if left_out:
+        say()
+        print_table(("line", "state", "why"), [(row["line"], row["state"], row["reason"]) for row in left_out[:20]])

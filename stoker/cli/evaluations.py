@@ -1,0 +1,82 @@
+"""`stoker eval`: what versions score, and what follows from it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from stoker.cli import units
+from stoker.cli.console import AsJson, note, print_json, print_table
+from stoker.cli.lab import ask_supervisor, current_lab, open_reader
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Evaluate versions and compare them.")
+
+
+@app.command("list")
+def list_(
+    evaluation: Annotated[str, typer.Argument(metavar="[ID]", help="One evaluation's id, or @latest.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """List the comparisons: candidate against parent and base, with intervals."""
+    reader = open_reader()
+    comparisons = reader.comparisons(reader.resolve("evaluation", evaluation) if evaluation else None)
+    if as_json:
+        print_json(comparisons)
+        return
+    print_comparisons(comparisons)
+    for found in reader.evaluations():
+        if evaluation and found["id"] != reader.resolve("evaluation", evaluation):
+            continue
+        verdict = found["verdict"]
+        note(f"{found['id']} {found['candidate']}: {verdict['reason'] if verdict else found['state']}")
+    if not comparisons:
+        note("nothing evaluated yet; a run is evaluated when it is done, or run: stoker eval run VERSION")
+
+
+@app.command()
+def run(
+    version: Annotated[str, typer.Argument(help="A version: main/v3, v3, @champion, @latest.")],
+    against: Annotated[list[str] | None, typer.Option(help="A version to compare with; again for more.")] = None,
+) -> None:
+    """Evaluate a version once more, against its parent and the base or the versions named; it promotes nothing."""
+    workspace = current_lab()
+    reader = open_reader()
+    model, number = reader.resolve_version(version)
+    others = [reader.resolve_version(other)[1] for other in against or []]
+    reply = ask_supervisor(workspace, "eval.run", model=model, version=number, against=others)
+    note(f"evaluation {reply.get('evaluation', '')} queued; see: stoker eval list")
+
+
+def print_comparisons(comparisons: list[dict[str, Any]]) -> None:
+    """Print the table of a verdict: both scores, the difference, its interval, what follows."""
+    rows = [
+        (
+            row["candidate"],
+            row["against"],
+            row["benchmark"],
+            row["metric"],
+            units.count(row["n"]),
+            units.score(row["against_score"], row["metric"]),
+            units.score(row["candidate_score"], row["metric"]),
+            units.signed(row["difference"], row["metric"]),
+            units.interval(row["low"], row["high"], row["metric"]),
+            units.p_value(row["p_value"]),
+            row["outcome"],
+        )
+        for row in comparisons
+    ]
+    headers = (
+        "candidate",
+        "against",
+        "benchmark",
+        "metric",
+        "n",
+        "before",
+        "after",
+        "change",
+        "interval",
+        "p",
+        "outcome",
+    )
+    print_table(headers, rows, numbers=("n", "before", "after", "change", "p"))
