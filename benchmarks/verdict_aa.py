@@ -54,8 +54,12 @@ def swapped(folder: Path) -> Draw:
     if len(files) < 2:
         sys.exit(f"{folder} holds {len(files)} files items-*.jsonl; two models are needed")
     sides = [[orjson.loads(line) for line in file.read_bytes().splitlines()] for file in files[:2]]
-    other = {(item["benchmark"], item["id"]): item for item in sides[1]}
-    pairs = [(item, other[key]) for item in sides[0] if (key := (item["benchmark"], item["id"])) in other]
+    other = {(item["benchmark"], item["id"]): item for item in sides[1] if item["nll"] is not None}
+    pairs = [
+        (item, other[key])
+        for item in sides[0]
+        if item["nll"] is not None and (key := (item["benchmark"], item["id"])) in other
+    ]
     names = sorted({first["benchmark"] for first, _ in pairs})
 
     def draw(rng: np.random.Generator) -> list[PairedScores]:

@@ -1,0 +1,95 @@
+"""The items of an evaluation: benchmark files and the sealed rows of datasets, and what is left out of them and why.
+
+An item whose prompt and answer are near a trained row proves nothing and does not count; neither does one whose own
+expected answer would not get full marks. Nothing is left out silently: every count travels with the results.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stoker.analysis.verdict import HELDOUT
+from stoker.data.benchmarks import read_benchmark
+from stoker.data.dataset import Dataset
+from stoker.data.overlap import near_trained
+from stoker.data.rows import Row
+from stoker.errors import DataError
+from stoker.evaluate.scorers import NLL, Scorer, find_scorer, is_scorable
+from stoker.spec.jobs import DatasetRef, ItemSet
+
+_HELDOUT_SCORER = "f1"
+NEAR_TRAINED = "near a trained row"
+NOT_SCORABLE = "own answer gets no full marks"
+
+
+@dataclass(frozen=True, slots=True)
+class EvalItem:
+    """One thing to measure: NLL always, and the answer's score when `is_answered`."""
+
+    id: str
+    row: Row
+    expected: str
+    category: str | None
+    meta: Mapping[str, Any]
+    is_answered: bool
+
+
+@dataclass(slots=True)
+class EvalSet:
+    """The items of one benchmark or of the held-out rows.
+
+    `primary` is the metric a verdict is reached by. `left_out` counts items by reason; `problem` says why a whole
+    set can't be used.
+    """
+
+    name: str
+    scorer: Scorer
+    primary: str
+    items: list[EvalItem] = field(default_factory=list)
+    sha256: str | None = None
+    left_out: Counter[str] = field(default_factory=Counter)
+    problem: str | None = None
+
+
+def load_sets(sets: Sequence[ItemSet], trained: Sequence[DatasetRef], heldout_answers: int) -> list[EvalSet]:
+    """Return the sets with the items that count; a benchmark that can't be read has none, and its problem."""
+    folders = [dataset.folder for dataset in trained]
+    loaded = []
+    for each in sets:
+        if each.benchmark is None:
+            loaded.append(_load_heldout(each, heldout_answers))
+            continue
+        try:
+            loaded.append(_load_benchmark(each.name, each.benchmark, folders))
+        except (DataError, OSError) as error:
+            # One bad file must not cost the verdict on all others; whoever judges by it is told why it is missing.
+            loaded.append(EvalSet(each.name, find_scorer(NLL), NLL, problem=str(error)))
+    return loaded
+
+
+def _load_heldout(each: ItemSet, num_answers: int) -> EvalSet:
+    """Take every sealed row, judged by NLL; those first in the order of their ids, which are hashes, answer too."""
+    rows = {row.id: row for dataset in each.heldout for row in Dataset(dataset.folder).heldout_rows()}
+    answerable = sorted(row.id for row in rows.values() if row.messages is not None and row.answer().strip())
+    answered = set(answerable[:num_answers])
+    items = [EvalItem(row.id, row, row.answer(), None, {}, row.id in answered) for row in rows.values()]
+    return EvalSet(each.name or HELDOUT, find_scorer(_HELDOUT_SCORER), NLL, items)
+
+
+def _load_benchmark(name: str, path: Path, trained: Sequence[Path]) -> EvalSet:
+    benchmark = read_benchmark(path)
+    scorer = find_scorer(benchmark.scorer)
+    near = near_trained([item.row for item in benchmark.items], trained)
+    found = EvalSet(name, scorer, scorer.primary, sha256=benchmark.sha256)
+    for item in benchmark.items:
+        if item.row.id in near:
+            found.left_out[NEAR_TRAINED] += 1
+        elif not is_scorable(scorer, item.meta, item.answer):
+            found.left_out[NOT_SCORABLE] += 1
+        else:
+            found.items.append(EvalItem(item.id, item.row, item.answer, item.category, item.meta, scorer.needs_answer))
+    return found
