@@ -60,7 +60,7 @@ def compare_scores(
     n = _num_pairs(candidate, against)
     differences = np.asarray(candidate, dtype=np.float64) - np.asarray(against, dtype=np.float64)
     alpha = 1 - confidence
-    num_resamples = max(resamples, math.ceil(40 / alpha))
+    num_resamples = max(resamples, math.ceil(40 * num_tests / alpha))
     rng = np.random.default_rng(seed)
     ends = [
         _interval_and_p(_bootstrap_means(differences, num_resamples, rng), alpha),
