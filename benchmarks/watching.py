@@ -1,0 +1,69 @@
+"""What watching costs: the time a worker spends writing messages and reading control, as a share of its step time.
+
+A run of a 5 M model on one core with the sending and the polling timed in the process itself.
+
+    python benchmarks/watching.py [--seconds 20]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import harness
+import models
+from training import intake
+
+sys.path.insert(0, str(Path(__file__).parent / "sides"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    args = parser.parse_args()
+    import stoker_side
+
+    from stoker.mailbox.control import ControlInbox
+    from stoker.mailbox.messages import Outbox
+
+    spent: dict[str, float] = {"send": 0.0, "poll": 0.0}
+    Outbox.send = _timed(Outbox.send, spent, "send")  # type: ignore[method-assign]
+    ControlInbox.read = _timed(ControlInbox.read, spent, "poll")  # type: ignore[method-assign]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        models.write_chats(folder / "train.jsonl", 2000, 7)
+        config = {
+            "model": str(models.make_model(folder / "5m", "5m")), "dataset": str(intake(folder / "train.jsonl", folder)),
+            "method": "full", "threads": 1, "seconds": args.seconds, "epochs": 50, "learning_rate": 5e-4,
+            "batch_tokens": 0, "folder": str(folder / "run"), "output": "",
+        }  # fmt: skip
+        started = time.perf_counter()
+        result = stoker_side.run(config)
+        whole = time.perf_counter() - started
+    per_step = {name: 1e6 * seconds / result["steps"] for name, seconds in spent.items()}
+    share = sum(spent.values()) / min(whole, args.seconds)
+    body = (
+        f"{result['steps']} steps in {args.seconds:g} s; a step's message {per_step['send']:.0f} us, its look at the control file "
+        f"{per_step['poll']:.0f} us: {share:.2%} of the step time (limit 1 %)."
+    )
+    harness.write_section("Cost of watching", " ".join(["python benchmarks/watching.py", *sys.argv[1:]]), body)
+
+
+def _timed(inner: Callable[..., Any], spent: dict[str, float], name: str) -> Callable[..., Any]:
+    def timed(*args: Any, **named: Any) -> Any:
+        started = time.perf_counter()
+        try:
+            return inner(*args, **named)
+        finally:
+            spent[name] += time.perf_counter() - started
+
+    return timed
+
+
+if __name__ == "__main__":
+    main()
