@@ -24,7 +24,7 @@ def ancestors(transaction: Transaction, version: VersionRecord) -> list[VersionR
     return found
 
 
-def replay_datasets(transaction: Transaction, parent: VersionRecord | None, new: Sequence[str]) -> list[str]:
+def replay_datasets(parent: VersionRecord | None, new: Sequence[str]) -> list[str]:
     """Return the datasets in the parent's lineage without the new ones, oldest first."""
     return [] if parent is None else [dataset for dataset in parent.datasets if dataset not in new]
 

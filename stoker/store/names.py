@@ -70,7 +70,7 @@ _LIST_MODELS = "run: stoker model list"
 def _by_word(connection: Connection, model: str, word: str) -> int:
     v = t.versions
     published = select(v.c.version).where(v.c.model == model, v.c.state == "published").order_by(v.c.version.desc())
-    found: int | None = None
+    found: int | None
     if word == "@champion":
         found = connection.scalar(select(t.models.c.champion).where(t.models.c.name == model))
     elif word == "@latest":
@@ -81,7 +81,7 @@ def _by_word(connection: Connection, model: str, word: str) -> int:
         raise NotFound(f"no version {word!r}", "the words are @champion, @latest and @best", _LIST_MODELS)
     if found is None:
         raise NotFound(f"{model or 'this lab'} has no {word.removeprefix('@')} version yet", "", _LIST_MODELS)
-    return found
+    return int(found)
 
 
 def _published(connection: Connection, model: str, version: int) -> int:

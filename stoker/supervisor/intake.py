@@ -1,0 +1,233 @@
+"""Reading accepted files: one intake process at a time, in the order of acceptance.
+
+A file ends as a ready dataset with its job queued (one transaction), or rejected with a report. A crash of the process
+is tried again; a supervisor that starts ends the leftover of the last one and reads the file anew, which gives the same
+dataset, since reading is deterministic and publishing replaces.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+from sqlalchemy import select
+
+from stoker.durable import free_bytes, read_manifest, retire
+from stoker.errors import Damaged, WorkerExit
+from stoker.launchers import local
+from stoker.mailbox.journal import JournalReader
+from stoker.mailbox.messages import MESSAGES
+from stoker.registry.lineage import dataset_refs
+from stoker.spec.jobs import JOB, DatasetRef, IntakeJob
+from stoker.store import tables as t
+from stoker.store.records import DatasetRecord
+from stoker.store.store import Transaction, set_fields
+from stoker.supervisor import queue, rejection
+from stoker.supervisor.context import Context
+
+MODULE = "stoker.data"
+SILENCE_SECONDS = 900.0
+DISK_RETRY_SECONDS = 15.0
+_COUNTS = ("rows_in", "train", "held_out", "duplicate", "quarantined")
+
+
+class Intake:
+    """Runs the intake process of the next accepted file and records what came of it."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._process: local.Process | None = None
+        self._dataset: DatasetRecord | None = None
+        self._journal: JournalReader | None = None
+        self._finished: dict[str, Any] | None = None
+        self._heard_at = 0.0
+        self._not_before = 0.0
+        self.is_idle_known = False
+
+    @property
+    def is_reading(self) -> bool:
+        return self._process is not None
+
+    def tick(self) -> bool:
+        """Follow the process, or start the next; return whether something ended or began."""
+        if self._process is None:
+            return self._start_next()
+        self._listen()
+        if self._finished is None and self._process.is_alive():
+            if self._context.now() - self._heard_at < SILENCE_SECONDS:
+                return False
+            local.kill(self._process)
+        self._listen()
+        self._conclude()
+        return True
+
+    def end(self) -> None:
+        """End the process; its file is read anew at the next start."""
+        if self._process is not None:
+            local.kill(self._process)
+            self._process = None
+
+    def folder(self, dataset_id: str) -> Path:
+        return self._context.workspace.tasks / f"intake-{dataset_id}"
+
+    def _start_next(self) -> bool:
+        if self.is_idle_known or self._context.now() < self._not_before:
+            return False
+        with self._context.store.transaction() as transaction:
+            dataset = next_dataset(transaction)
+            self.is_idle_known = dataset is None
+            if dataset is None:
+                return False
+            set_fields(transaction, t.datasets, dataset.id, state="reading")
+            job = self._job(transaction, dataset)
+        folder = self.folder(dataset.id)
+        for leftover in local.find(MODULE, folder):
+            local.kill(leftover)
+        retire(folder)
+        folder.mkdir(parents=True)
+        (folder / JOB).write_text(job.model_dump_json(), "utf-8")
+        nice = self._context.spec.worker.other_nice
+        self._process = local.start(MODULE, folder, log=folder / "log.txt", nice=nice, threads=1, is_training=False)
+        self._dataset, self._finished = dataset, None
+        self._journal = JournalReader(folder / MESSAGES)
+        self._heard_at = self._context.now()
+        return True
+
+    def _job(self, transaction: Transaction, dataset: DatasetRecord) -> IntakeJob:
+        workspace, spec = self._context.workspace, self._context.spec
+        d = t.datasets
+        others = transaction.rows(select(d.c.id).where(d.c.id != dataset.id).order_by(d.c.number))
+        earlier = [row.id for row in others if (workspace.dataset(row.id) / "dataset.json").is_file()]
+        return IntakeJob(
+            dataset=DatasetRef(id=dataset.id, folder=workspace.dataset(dataset.id), name=dataset.name),
+            file=copy_of(self._context, dataset),
+            file_sha256=dataset.file_sha256,
+            earlier=dataset_refs(transaction, workspace, earlier),
+            benchmarks=tuple(sorted(workspace.benchmarks.glob("*.jsonl"))),
+            intake=spec.intake,
+            split=spec.split,
+        )
+
+    def _listen(self) -> None:
+        assert self._journal is not None
+        for message in self._journal.read():
+            self._heard_at = self._context.now()
+            if message["kind"] == "finished":
+                self._finished = message
+
+    def _conclude(self) -> None:
+        dataset, process, finished = self._dataset, self._process, self._finished
+        assert dataset is not None and process is not None
+        self._process = None
+        if finished is not None and process.is_alive():
+            local.stop(process, grace_seconds=5.0)
+        exit = finished["exit"] if finished is not None else WorkerExit.CRASH
+        if exit == WorkerExit.DONE:
+            self._record_ready(dataset)
+        elif exit == WorkerExit.BAD_CONFIG:
+            assert finished is not None
+            self._record_rejected(dataset, finished)
+        elif exit == WorkerExit.DISK_FULL:
+            self._wait_for_space(dataset)
+        else:
+            reason = finished["reason"] if finished is not None else _how_it_ended(process)
+            self._record_crash(dataset, reason)
+        retire(self.folder(dataset.id))
+
+    def _record_ready(self, dataset: DatasetRecord) -> None:
+        folder = self._context.workspace.dataset(dataset.id)
+        try:
+            read_manifest(folder)
+            summary = orjson.loads((folder / "dataset.json").read_bytes())
+        except (OSError, Damaged) as error:
+            self._record_crash(dataset, f"it said it was done, but {error}")
+            return
+        with self._context.store.transaction() as transaction:
+            record_summary(transaction, dataset, summary)
+
+    def _record_rejected(self, dataset: DatasetRecord, refusal: dict[str, Any]) -> None:
+        report_file = self.folder(dataset.id) / "report.txt"
+        report = report_file.read_text("utf-8") if report_file.is_file() else ""
+        reject(self._context, dataset, refusal, report or rejection.report_text(dataset.name, refusal))
+
+    def _record_crash(self, dataset: DatasetRecord, reason: str) -> None:
+        attempts = dataset.attempts + 1
+        if attempts >= self._context.spec.worker.max_attempts:
+            words = {
+                "what": f"reading it failed {attempts} times: {reason}",
+                "why": "a file that ends the process that reads it is not tried for ever",
+                "remedy": "look at the file, raise intake.memory_megabytes if it is large, and drop it again",
+            }
+            reject(self._context, dataset, words, rejection.report_text(dataset.name, words))
+            return
+        with self._context.store.transaction() as transaction:
+            set_fields(transaction, t.datasets, dataset.id, state="accepted", attempts=attempts)
+            text = f"reading {dataset.name} failed ({reason}); it is tried again"
+            transaction.event("warn", "intake.crashed", text, dataset=dataset.id)
+        self._not_before = self._context.now() + self._context.spec.worker.backoff_seconds * (attempts - 1)
+
+    def _wait_for_space(self, dataset: DatasetRecord) -> None:
+        free = free_bytes(self._context.workspace.state)
+        with self._context.store.transaction() as transaction:
+            set_fields(transaction, t.datasets, dataset.id, state="accepted")
+            text = f"no space to read {dataset.name} ({free:,} bytes free); it waits until there is"
+            transaction.event("critical", "disk-full", text, dataset=dataset.id)
+        self._not_before = self._context.now() + DISK_RETRY_SECONDS
+
+
+def next_dataset(transaction: Transaction) -> DatasetRecord | None:
+    """Return the accepted file to read next: by priority, then in the order of acceptance."""
+    d = t.datasets
+    waiting = select(d).where(d.c.state.in_(("accepted", "reading"))).order_by(d.c.priority.desc(), d.c.number)
+    row = transaction.first(waiting.limit(1))
+    return None if row is None else DatasetRecord.of(row)
+
+
+def copy_of(context: Context, dataset: DatasetRecord) -> Path:
+    """Return the immutable copy of a dataset's file: the one file of its folder."""
+    folder = context.workspace.file(dataset.file_sha256)
+    found = sorted(path for path in folder.iterdir() if path.name != "manifest.json") if folder.is_dir() else []
+    return found[0] if found else folder / dataset.name
+
+
+def record_summary(transaction: Transaction, dataset: DatasetRecord, summary: dict[str, Any]) -> None:
+    """Make a dataset ready and queue its job; a file whose every row is known already has nothing to train."""
+    counts = {name: int(summary[name]) for name in _COUNTS}
+    sides = ", ".join(f"{counts[name]:,} {name.replace('_', ' ')}" for name in _COUNTS[1:])
+    is_empty = counts["train"] == 0
+    set_fields(
+        transaction,
+        t.datasets,
+        dataset.id,
+        state="empty" if is_empty else "ready",
+        format=summary.get("format"),
+        reasons=summary.get("reasons") or {},
+        notes=summary.get("notes") or [],
+        refusal=None,
+        **counts,
+    )
+    text = f"{dataset.name}: {counts['rows_in']:,} rows in = {sides}"
+    if is_empty:
+        transaction.event("warn", "dataset.empty", f"{text}; no row of it is left to train", dataset=dataset.id)
+        return
+    job_id = queue.add_job(transaction, dataset.id, dataset.priority)
+    transaction.event("info", "dataset.ready", text, dataset=dataset.id, job=job_id, **counts)
+
+
+def reject(context: Context, dataset: DatasetRecord, refusal: dict[str, Any], report: str) -> None:
+    """Put a file and its report into `rejected/`, record it, and let the copy go."""
+    copy = copy_of(context, dataset)
+    rejection.put_file(context.workspace, copy, dataset.name, dataset.file_sha256, report)
+    with context.store.transaction() as transaction:
+        set_fields(transaction, t.datasets, dataset.id, state="rejected", refusal=report)
+        what = refusal.get("what") or refusal.get("reason") or "no reason given"
+        transaction.event("warn", "file.rejected", f"{dataset.name} was rejected: {what}", dataset=dataset.id)
+    retire(context.workspace.file(dataset.file_sha256))
+
+
+def _how_it_ended(process: local.Process) -> str:
+    status = process.exit_status()
+    if status is None:
+        return "it ended without a word"
+    return f"ended by signal {-status}" if status < 0 else f"ended with status {status}"
