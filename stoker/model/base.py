@@ -105,8 +105,12 @@ def _find_or_download(base: BaseRef) -> Path:
 
 def _download(base: BaseRef) -> Path:
     from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
-    from huggingface_hub.errors import RevisionNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     remedy = "run: hf auth login, or check the name on huggingface.co"
     try:
@@ -138,7 +142,9 @@ def _read_config(folder: Path, name: str) -> dict[str, Any]:
             "point model.base at the folder that holds them; an adapter's folder is not a base",
         ) from None  # fmt: skip
     except orjson.JSONDecodeError as error:
-        raise _error(name, f"config.json is not JSON ({error})", "it describes the model", "download it again") from None
+        raise _error(
+            name, f"config.json is not JSON ({error})", "it describes the model", "download it again"
+        ) from None
     return config if isinstance(config, dict) else {}
 
 

@@ -46,7 +46,7 @@ class Chat:
         """Return the conversation as text; `prompt` adds what makes the model answer. May raise jinja2.TemplateError."""
         switch = {"enable_thinking": thinking} if self.has_thinking_switch else {}
         text: str = self._by_tools[bool(tools)].render(
-            messages=[_for_template(message) for message in messages],
+            messages=self.fitted(messages),
             tools=list(tools) if tools else None,
             documents=None,
             add_generation_prompt=prompt,
@@ -54,6 +54,11 @@ class Chat:
             **switch,
         )
         return text
+
+    @staticmethod
+    def fitted(messages: Sequence[Message]) -> list[Message]:
+        """Fit canonical messages to what templates expect: text is never None, tool arguments are objects."""
+        return [_for_template(message) for message in messages]
 
     def up_to_stop(self, answer: str) -> str | None:
         """Cut what a template writes after the stop token; None when no stop token ends the answer."""
@@ -112,7 +117,6 @@ def _template_text(tokenizer: Any, has_tools: bool) -> str:
 
 
 def _for_template(message: Message) -> Message:
-    """Fit a canonical message to what templates expect: text is never None, tool arguments are objects."""
     calls = message.get("tool_calls")
     if not calls and message.get("content") is not None:
         return message

@@ -77,7 +77,7 @@ def _resolve_dtype(precision: str, device: torch.device) -> torch.dtype:
 
 def _has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     try:
         cpuinfo = Path("/proc/cpuinfo").read_text()
     except OSError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,9 +30,20 @@ class Encoded:
         return len(self.ids)
 
 
-@dataclass(frozen=True)
+class Refused(NamedTuple):
+    """A row that has no sequences because the chat template can't render it."""
+
+    row_id: str
+    line: int
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
 class EncodedSet(Sequence[Encoded]):
-    """Sequences end to end. Sequence i is ids[offsets[i]:offsets[i + 1]] and belongs to row `row_index[i]`."""
+    """Sequences end to end. Sequence i is ids[offsets[i]:offsets[i + 1]] and belongs to row `row_index[i]`.
+
+    `row_ids` and `lines` are by row; `refused` rows are in neither.
+    """
 
     ids: Ids
     trained: Trained
@@ -40,11 +51,15 @@ class EncodedSet(Sequence[Encoded]):
     row_index: NDArray[np.int32]
     row_ids: tuple[str, ...]
     lines: NDArray[np.int64]
+    refused: tuple[Refused, ...] = ()
 
     @classmethod
-    def from_rows(cls, rows: Iterable[Sequence[Encoded]]) -> EncodedSet:
-        """Lay the sequences of each row end to end; a row may have several."""
-        row_ids, lines, row_index, sequences = [], [], [], []
+    def from_rows(cls, rows: Iterable[Sequence[Encoded]], refused: tuple[Refused, ...] = ()) -> EncodedSet:
+        """Lay the sequences of each row end to end; a row may have several, but not none."""
+        row_ids: list[str] = []
+        lines: list[int] = []
+        row_index: list[int] = []
+        sequences: list[Encoded] = []
         for index, row in enumerate(rows):
             row_ids.append(row[0].row_id)
             lines.append(row[0].line)
@@ -57,6 +72,7 @@ class EncodedSet(Sequence[Encoded]):
             row_index=np.array(row_index, dtype=np.int32),
             row_ids=tuple(row_ids),
             lines=np.array(lines, dtype=np.int64),
+            refused=refused,
         )
 
     @property

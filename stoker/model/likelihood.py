@@ -16,11 +16,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from stoker.model.batches import collate
-from stoker.model.device import autocast
 from stoker.model.encoded import Encoded, flatten
 from stoker.model.load import Loaded, pad_token_id
 from stoker.model.logits import (
-    Batch, Parts, evaluating, is_short_way_sound, own_logits_at_labels, parts_of, states_at_labels,
+    Batch,
+    Parts,
+    computing,
+    evaluating,
+    is_short_way_sound,
+    own_logits_at_labels,
+    parts_of,
+    states_at_labels,
 )  # fmt: skip
 
 _CHUNK_BYTES = 1 << 28
@@ -36,7 +42,7 @@ def mean_nll(
     totals = np.zeros(len(encoded), dtype=np.float64)
     counts = token_counts(encoded)
     done = 0
-    with evaluating(loaded.model), torch.inference_mode(), autocast(loaded.hardware):
+    with evaluating(loaded.model), torch.inference_mode(), computing(loaded.model, loaded.hardware):
         parts: Parts | None = None
         for number, indices in enumerate(_batches(encoded, max_tokens_per_batch)):
             sequences = [encoded[int(i)] for i in indices]
@@ -78,6 +84,6 @@ def _token_losses(model: Any, parts: Parts | None, batch: Batch) -> Tensor:
     chunk = max(1, _CHUNK_BYTES // max(1, 4 * vocabulary))
     pieces = [
         functional.cross_entropy(parts.head(some).float(), wanted, reduction="none")
-        for some, wanted in zip(states.split(chunk), targets.split(chunk), strict=True)
+        for some, wanted in zip(torch.split(states, chunk), torch.split(targets, chunk), strict=True)
     ]
     return torch.cat(pieces) if pieces else targets.new_zeros(0, dtype=torch.float32)

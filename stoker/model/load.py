@@ -7,22 +7,26 @@ and asked ones are in the hardware's dtype, so that autocast has nothing to conv
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from torch.nn import functional
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from stoker.durable import MANIFEST, disk_full_named, sha256_file, verify_folder
+from stoker.durable import MANIFEST, disk_full_named, publish_folder, sha256_file, verify_folder
 from stoker.errors import Damaged, SettingError
 from stoker.model.device import Hardware
+from stoker.model.tokenizing import encode_prompt
 from stoker.spec.jobs import ModelRef
 from stoker.spec.lab import ModelSpec
 
 Method = Literal["full", "lora", "qlora"]
 FULL_WEIGHTS, ADAPTER_WEIGHTS = "model.safetensors", "adapter_model.safetensors"
 _ONE_FILE = "100000GB"
+_MERGE_SAMPLES = ("Hello!", "Name three rivers and say where they end.", "What is 17 * 23? Show the steps: 17 * 20 = ")
+_MERGE_DIVERGENCE = {True: 1e-5, False: 2e-2}  # by whether the merged weights are fp32; 16 bits round them
 
 
 @dataclass
@@ -103,6 +107,54 @@ def save_weights(loaded: Loaded, folder: Path, method: Method) -> str:
             (folder / "README.md").unlink(missing_ok=True)
         loaded.tokenizer.save_pretrained(folder)
     return sha256_file(weights_file(folder))
+
+
+def merge(ref: ModelRef, base_folder: Path, output: Path, hardware: Hardware) -> dict[str, Any]:
+    """Publish a version as plain weights at `output`, in the base's dtype, and return how far they are from it.
+
+    The published file is loaded again and compared with the adapter's own logits; Damaged when they differ by more
+    than rounding, and then nothing is published.
+    """
+    exact = replace(hardware, dtype=torch.float32)
+    loaded = load_for_inference(ref, base_folder, exact)
+    samples = _sample_prompts(loaded)
+    with torch.inference_mode():
+        wanted = [loaded.model(sample).logits.float() for sample in samples]
+    dtype = _dtype_of(base_folder)
+    with publish_folder(output, {"kind": "merged", "version": ref.label}, fault="merge") as staging:
+        plain = loaded.model.merge_and_unload(safe_merge=True) if ref.method != "full" else loaded.model
+        plain.to(dtype).save_pretrained(staging, max_shard_size=_ONE_FILE)
+        loaded.tokenizer.save_pretrained(staging)
+        del plain, loaded
+        merged = _load_model(staging, torch.float32, exact).eval()
+        with torch.inference_mode():
+            given = [merged(sample).logits.float() for sample in samples]
+        facts = _compare_logits(wanted, given)
+        if not facts["divergence"] <= _MERGE_DIVERGENCE[dtype is torch.float32]:
+            raise Damaged(output, FULL_WEIGHTS, f"the merged weights answer differently from {ref.label}: {facts}")
+    return {**facts, "dtype": str(dtype).removeprefix("torch."), "weights_sha256": sha256_file(output / FULL_WEIGHTS)}
+
+
+def _sample_prompts(loaded: Loaded) -> list[torch.Tensor]:
+    prompts = [encode_prompt([{"role": "user", "content": text}], None, loaded.tokenizer) for text in _MERGE_SAMPLES]
+    return [torch.from_numpy(ids).long()[None].to(loaded.hardware.device) for ids in prompts]
+
+
+def _dtype_of(base_folder: Path) -> torch.dtype:
+    dtype = AutoConfig.from_pretrained(base_folder, trust_remote_code=False, local_files_only=True).dtype
+    return dtype if dtype in (torch.bfloat16, torch.float16) else torch.float32
+
+
+def _compare_logits(wanted: list[torch.Tensor], given: list[torch.Tensor]) -> dict[str, Any]:
+    """Return the mean Kullback-Leibler divergence (nats) of the merged model from the version, and plainer figures."""
+    one, two = (torch.cat([logits.flatten(0, -2) for logits in side]) for side in (wanted, given))
+    divergence = functional.kl_div(two.log_softmax(-1), one.log_softmax(-1), reduction="batchmean", log_target=True)
+    return {
+        "divergence": float(divergence),
+        "largest_difference": float((one - two).abs().max()),
+        "same_top_token": float((one.argmax(-1) == two.argmax(-1)).float().mean()),
+        "num_positions": len(one),
+    }
 
 
 def weights_file(folder: Path) -> Path:
@@ -192,4 +244,6 @@ def _verify(ref: ModelRef) -> None:
     else:
         found = sha256_file(weights) if weights.exists() else ""
     if found != ref.weights_sha256:
-        raise Damaged(folder, weights.name, f"its SHA-256 is not {ref.label}'s ({found[:12]}, {ref.weights_sha256[:12]})")
+        raise Damaged(
+            folder, weights.name, f"its SHA-256 is not {ref.label}'s ({found[:12]}, {ref.weights_sha256[:12]})"
+        )

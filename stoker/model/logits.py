@@ -37,6 +37,7 @@ class Parts(NamedTuple):
     decoder: nn.Module
     head: nn.Module
     can_share_mask: bool
+    dtype: torch.dtype
 
 
 def parts_of(model: Any) -> Parts | None:
@@ -48,7 +49,7 @@ def parts_of(model: Any) -> Parts | None:
     decoder, head = causal.get_decoder(), causal.get_output_embeddings()
     if decoder is None or head is None or decoder is causal:
         return None
-    return Parts(decoder, head, _can_share_mask(config))
+    return Parts(decoder, head, _can_share_mask(config), decoder.get_input_embeddings().weight.dtype)
 
 
 def states_at_labels(parts: Parts, batch: Batch) -> Tensor:
@@ -57,14 +58,14 @@ def states_at_labels(parts: Parts, batch: Batch) -> Tensor:
     if "position_ids" in batch:
         inputs["position_ids"] = batch["position_ids"]
     elif parts.can_share_mask:
-        inputs["attention_mask"] = _causal_mask(batch["input_ids"])
-    states_BTD = parts.decoder(**inputs, use_cache=False).last_hidden_state
+        inputs["attention_mask"] = _causal_mask(batch["input_ids"], parts.dtype)
+    states_BTD: Tensor = parts.decoder(**inputs, use_cache=False).last_hidden_state
     return states_BTD.flatten(0, 1).index_select(0, batch["positions"])
 
 
 def own_logits_at_labels(model: Any, batch: Batch) -> Tensor:
     """Return the logits [N, V] at the batch's labels from the model's own forward."""
-    logits_BTV = model(**forward_inputs(batch), use_cache=False).logits
+    logits_BTV: Tensor = model(**forward_inputs(batch), use_cache=False).logits
     return logits_BTV.flatten(0, 1).index_select(0, batch["positions"])
 
 
@@ -94,6 +95,13 @@ def _agrees(model: Any, batch: Batch, hardware: Hardware | None) -> bool:
         is_bf16 = torch.is_autocast_enabled(own.device.type) or next(model.parameters()).dtype is torch.bfloat16
     tolerance = 5e-3 if is_bf16 else 1e-3
     return bool(abs(float(own) - float(short)) <= tolerance * abs(float(own)) + 1e-5)
+
+
+def computing(model: Any, hardware: Hardware) -> contextlib.AbstractContextManager[object]:
+    """Return the context for asking a model: autocast, unless its weights have the hardware's dtype already."""
+    if all(parameter.dtype is hardware.dtype for parameter in model.parameters()):
+        return contextlib.nullcontext()
+    return autocast(hardware)
 
 
 @contextlib.contextmanager
@@ -136,11 +144,11 @@ def _can_share_mask(config: Any) -> bool:
 _masks: dict[tuple[torch.device, torch.dtype], Tensor] = {}
 
 
-def _causal_mask(input_ids_BT: Tensor) -> Tensor:
+def _causal_mask(input_ids_BT: Tensor, model_dtype: torch.dtype) -> Tensor:
     """Return an additive causal mask [1, 1, T, T], a view of the largest made so far, in the dtype of the scores."""
     device, width = input_ids_BT.device, input_ids_BT.shape[1]
     is_cast = torch.is_autocast_enabled(device.type)
-    dtype = torch.get_autocast_dtype(device.type) if is_cast else torch.float32
+    dtype = torch.get_autocast_dtype(device.type) if is_cast else model_dtype
     mask = _masks.get((device, dtype))
     if mask is None or mask.shape[0] < width:
         with torch.inference_mode(False):  # one made while scoring must serve training too

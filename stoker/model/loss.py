@@ -37,9 +37,7 @@ def choose_loss(model: Any, batch: Batch, hardware: Hardware | None = None) -> L
     return lambda model, batch, num_items: own_loss(model, batch, num_items, hardware)
 
 
-def supervised_loss(
-    model: Any, batch: Batch, num_items: int | Tensor, hardware: Hardware | None = None
-) -> Tensor:
+def supervised_loss(model: Any, batch: Batch, num_items: int | Tensor, hardware: Hardware | None = None) -> Tensor:
     """Return the summed cross-entropy at the batch's labels divided by `num_items`, in fp32, the short way."""
     return _ShortWay(hardware)(model, batch, num_items)
 

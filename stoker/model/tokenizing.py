@@ -20,9 +20,19 @@ from stoker.errors import DataError
 from stoker.model.chat import Chat, Message, chat_of
 from stoker.model.encoded import Encoded, Ids
 
-__all__ = ["Encoded", "encode_prompt", "encode_row", "encode_row_prompt", "encode_rows", "stop_token_ids"]
+__all__ = [
+    "Encoded",
+    "encode_prompt",
+    "encode_row",
+    "encode_row_prompt",
+    "encode_rows",
+    "row_prompts",
+    "stop_token_ids",
+]
 
 _CHUNK_ROWS = 2048
+# What a template raises by itself, and what Jinja lets through when a message lacks what the template joins.
+_TEMPLATE_ERRORS = (jinja2.TemplateError, TypeError, ValueError, AttributeError)
 
 
 @dataclass(slots=True)
@@ -75,7 +85,7 @@ def encode_prompt(
     chat = chat_of(tokenizer)
     try:
         text = chat.render(messages, tools, prompt=True, thinking=thinking)
-    except jinja2.TemplateError as error:
+    except _TEMPLATE_ERRORS as error:
         raise _refusal(f"the chat template refuses these messages ({error})") from error
     return np.array(_tokenize([text], tokenizer)[0], dtype=np.int32)
 
@@ -89,6 +99,17 @@ def encode_row_prompt(row: Row, tokenizer: Any) -> Ids:
         return encode_prompt(row.messages, row.tools, tokenizer)
     turn = _turn(row, answers[-1], chat_of(tokenizer))
     return np.array(_tokenize([turn.prompt], tokenizer)[0], dtype=np.int32)
+
+
+def row_prompts(rows: Sequence[Row], tokenizer: Any) -> list[list[list[int]]]:
+    """Return, for each conversation, the prompt of each assistant turn, every one tokenised as a whole text."""
+    chat = chat_of(tokenizer)
+    texts = [
+        [_turn(row, i, chat).prompt for i, message in enumerate(row.messages or ()) if message["role"] == "assistant"]
+        for row in rows
+    ]
+    ids = iter(_tokenize([text for prompts in texts for text in prompts], tokenizer))
+    return [[next(ids) for _ in prompts] for prompts in texts]
 
 
 def stop_token_ids(tokenizer: Any) -> list[int]:
@@ -106,17 +127,22 @@ def _encode_chunk(rows: Sequence[Row], tokenizer: Any, refused: dict[str, str] |
                 raise
             refused[row.id] = str(error)
             plans.append(None)
-    chats = [plan for plan in plans if plan is not None and plan.row.messages is not None]
-    ids_of = _Tokens(tokenizer)
-    ids_of.add(_texts(chats))
-    merging = [plan for plan in chats if _cut_where_pieces_merge(plan, ids_of)]
-    ids_of.add(_texts(merging))
+    ids_of = _tokenize_pieces([plan for plan in plans if plan is not None and plan.turns], tokenizer)
     texts = [plan.row for plan in plans if plan is not None and plan.row.text is not None]
     plain = iter(_encode_texts(texts, tokenizer))
     return [
-        [] if plan is None else [next(plain)] if plan.row.text is not None else _assemble(plan, ids_of)
+        [] if plan is None else _assemble(plan, ids_of) if ids_of is not None and plan.turns else [next(plain)]
         for plan in plans
     ]
+
+
+def _tokenize_pieces(plans: list[_Plan], tokenizer: Any) -> _Tokens | None:
+    if not plans:
+        return None
+    ids_of = _Tokens(tokenizer)
+    ids_of.add(_texts(plans))
+    ids_of.add(_texts(plan for plan in plans if _cut_where_pieces_merge(plan, ids_of)))
+    return ids_of
 
 
 def _plan(row: Row, chat: Chat) -> _Plan:
@@ -142,7 +168,7 @@ def _turn(row: Row, index: int, chat: Chat) -> _Turn:
                 break
         else:
             answer, may_join = _answer_within(whole, row, index, chat), False
-    except jinja2.TemplateError as error:
+    except _TEMPLATE_ERRORS as error:
         raise _refusal(f"line {row.line}: the chat template refuses this conversation ({error})") from error
     upto = chat.up_to_stop(answer)
     if upto is None:
@@ -157,7 +183,9 @@ def _answer_within(whole: str, row: Row, index: int, chat: Chat) -> str:
     content = str(row.messages[index].get("content") or "").strip()
     start = whole.rfind(content, len(history)) if content and whole.startswith(history) else -1
     if start < 0:
-        raise _refusal(f"line {row.line}: the chat template changes the answer, so its tokens can't be told from the prompt")
+        raise _refusal(
+            f"line {row.line}: the chat template changes the answer, so its tokens can't be told from the prompt"
+        )
     return whole[start:]
 
 
@@ -235,7 +263,7 @@ class _Tokens:
     """
 
     def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer, self.chat = tokenizer, chat_of(tokenizer) if tokenizer.chat_template else None
+        self._tokenizer, self.chat = tokenizer, chat_of(tokenizer)
         self._whole: dict[str, list[int]] = {}
         self._anchor = self._needed_anchor()
 
@@ -253,8 +281,6 @@ class _Tokens:
 
     def _needed_anchor(self) -> str:
         self._anchor_length = 0
-        if self.chat is None:
-            return ""
         stop = self.chat.stop_text
         probes = ["A", "\nA", " A", "\n\nA"]
         alone, behind, stops = (
