@@ -1,0 +1,124 @@
+"""Benchmarks: frozen items and the scorer that marks them, `benchmarks/NAME.jsonl` with an optional `NAME.toml`.
+
+A line holds prompt (or messages) and answer, and may hold category, id and meta (what a task's own scorer needs).
+The header may set scorer, description and system. An item is never changed or skipped: a line that can't be used
+is an error that names it.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stoker.data.findings import FileRefused, RowProblem
+from stoker.data.formats import convert
+from stoker.data.readers import read_records
+from stoker.data.rows import Row
+from stoker.data.sniff import sniff
+from stoker.durable import sha256_file
+from stoker.errors import DataError
+from stoker.spec.lab import IntakeSpec
+
+SCORERS = ("exact", "normalised", "number", "f1", "nll", "syllo")
+_HEADER_KEYS = frozenset({"scorer", "description", "system"})
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One question of a benchmark. `row` holds the prompt and the gold answer as a conversation."""
+
+    id: str
+    row: Row
+    answer: str
+    category: str | None = None
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """The items in file order; `sha256` is that of the items file."""
+
+    name: str
+    scorer: str
+    items: list[Item]
+    sha256: str
+    description: str = ""
+
+
+def read_benchmark(path: Path) -> Benchmark:
+    """Read a benchmark; DataError names the file and line of the first thing that is wrong."""
+    header = _read_header(path.with_suffix(".toml"))
+    spec = IntakeSpec()
+    items: list[Item] = []
+    lines: dict[str, int] = {}
+    try:
+        for record in read_records(path, path.name, sniff(path, path.name, spec), spec):
+            if record.problem is not None:
+                raise record.problem
+            item = _item(record.value, record.line, header.get("system"))
+            if item.id in lines:
+                raise _error(
+                    path, record.line, f"the id {item.id} is on line {lines[item.id]} too", "give each its own"
+                )
+            lines[item.id] = record.line
+            items.append(item)
+    except RowProblem as problem:
+        raise _error(path, record.line, f"{problem.code}: {problem.reason}", problem.remedy) from None
+    except FileRefused as refusal:
+        raise DataError(f"benchmark {refusal.what}", refusal.why, refusal.remedy) from None
+    return Benchmark(
+        path.stem, header.get("scorer", "normalised"), items, sha256_file(path), header.get("description", "")
+    )
+
+
+def _read_header(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    try:
+        header = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: {error}", "a benchmark's header is TOML", "mend the line named") from None
+    for key, value in header.items():
+        if key not in _HEADER_KEYS or not isinstance(value, str):
+            known = ", ".join(sorted(_HEADER_KEYS))
+            raise DataError(f"{path}: {key} = {value!r}", f"a header holds strings named {known}", "mend that line")
+    if header.get("scorer", "exact") not in SCORERS:
+        raise DataError(
+            f"{path}: scorer = {header['scorer']!r} is not known", f"scorers are {', '.join(SCORERS)}", "choose one"
+        )
+    return header
+
+
+def _item(value: Any, line: int, system: str | None) -> Item:
+    if not isinstance(value, dict):
+        raise RowProblem("not-object", f"the item is {value!r}"[:100])
+    record: Mapping[str, Any] = value
+    messages, answer = record.get("messages"), record.get("answer")
+    if isinstance(messages, list) and answer is not None:
+        record = {**record, "messages": [*messages, {"role": "assistant", "content": answer}]}
+    elif "prompt" in record and "answer" in record:
+        record = {key: record[key] for key in ("prompt", "answer", "system", "context") if key in record}
+    if system and "system" not in record and "messages" not in record:
+        record = {**record, "system": system}
+    elif system and messages and isinstance(messages[0], dict) and messages[0].get("role") != "system":
+        record = {**record, "messages": [{"role": "system", "content": system}, *record["messages"]]}
+    row, _ = convert(dict(record), line)
+    if row.messages is None:
+        raise RowProblem("no-answer", "an item needs a prompt and an answer")
+    category, meta = value.get("category"), value.get("meta") or {}
+    if not isinstance(meta, dict):
+        raise RowProblem("wrong-type", f"meta is {meta!r}, not an object"[:100])
+    return Item(
+        id=str(value.get("id") or row.id),
+        row=row,
+        answer=row.answer(),
+        category=None if category is None else str(category),
+        meta=meta,
+    )
+
+
+def _error(path: Path, line: int, what: str, remedy: str) -> DataError:
+    return DataError(f"benchmark {path.name}, line {line}: {what}", "every item of a benchmark counts", remedy)

@@ -1,0 +1,50 @@
+"""A published dataset folder, for reading. Rows are read afresh each time; nothing is kept in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from stoker.data.ledger import LEDGER
+from stoker.data.rows import Row
+
+SUMMARY, ROWS, HELDOUT = "dataset.json", "rows.jsonl", "heldout.jsonl"
+
+
+class Dataset:
+    """The dataset in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """Counts, reasons, notes: the content of dataset.json."""
+        summary: dict[str, Any] = orjson.loads((self.folder / SUMMARY).read_bytes())
+        return summary
+
+    def train_rows(self) -> list[Row]:
+        """Return the rows to train on, in file order."""
+        return [Row.from_json(record) for record in _records(self.folder / ROWS)]
+
+    def heldout_rows(self, *, representatives_only: bool = True) -> list[Row]:
+        """Return the sealed rows: one per cluster, which is what is evaluated, or all that are held out."""
+        return [
+            Row.from_json(record)
+            for record in _records(self.folder / HELDOUT)
+            if record["is_representative"] or not representatives_only
+        ]
+
+    def ledger(self) -> Iterator[dict[str, Any]]:
+        """Yield what happened to each input row, in file order."""
+        return _records(self.folder / LEDGER)
+
+
+def _records(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open("rb") as file:
+        for line in file:
+            yield orjson.loads(line)

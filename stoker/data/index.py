@@ -1,0 +1,124 @@
+"""What a dataset remembers for later files: ids and shingle sets of its trained and its sealed rows (`index.npz`).
+
+Only rows of sealed clusters count as sealed. Rows held out because they are near a sealed row are neither trained
+nor tested; later rows near them alone are free, or the sealed region would creep over the lab.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from stoker.data.shingles import Hashes, Indices, ShingleSets
+
+INDEX = "index.npz"
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """Rows of one side: ids (the 16 hex digits as a number), lines, and where they are needed their sets."""
+
+    ids: npt.NDArray[np.uint64]
+    lines: Indices
+
+
+class Index:
+    """The index of the dataset in `folder`. Arrays are read when they are first asked for."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder, self.name = folder, name
+        self._arrays: Mapping[str, npt.NDArray[np.generic]] = np.load(folder / INDEX, allow_pickle=False)
+
+    @cached_property
+    def boilerplate(self) -> Hashes:
+        return self._hashes("boilerplate")
+
+    @cached_property
+    def prompt_boilerplate(self) -> Hashes:
+        return self._hashes("prompt_boilerplate")
+
+    def trained(self) -> Side:
+        return self._side("trained")
+
+    def sealed(self) -> Side:
+        return self._side("sealed")
+
+    def held_out(self) -> Side:
+        """Sealed rows and those held out because they are near one."""
+        return self._side("held_out")
+
+    def trained_sets(self) -> ShingleSets:
+        return self._sets("trained")
+
+    def trained_prompts(self) -> ShingleSets:
+        return self._sets("trained_prompt")
+
+    def sealed_sets(self) -> ShingleSets:
+        return self._sets("sealed")
+
+    def _side(self, name: str) -> Side:
+        return Side(self._arrays[f"{name}_ids"].astype(np.uint64), self._arrays[f"{name}_lines"].astype(np.int64))
+
+    def _sets(self, name: str) -> ShingleSets:
+        return ShingleSets(self._hashes(f"{name}_flat"), self._arrays[f"{name}_offsets"].astype(np.int64))
+
+    def _hashes(self, name: str) -> Hashes:
+        return self._arrays[name].astype(np.uint32, copy=False)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexContent:
+    """The rows of a new dataset that its index keeps; sets are row for row with `ids`."""
+
+    ids: npt.NDArray[np.uint64]
+    lines: Indices
+    whole: ShingleSets
+    prompts: ShingleSets
+    boilerplate: Hashes
+    prompt_boilerplate: Hashes
+
+
+def write_index(
+    folder: Path,
+    content: IndexContent,
+    trained: Indices,
+    sealed: Indices,
+    held_out: tuple[npt.NDArray[np.uint64], Indices],
+) -> None:
+    """Write index.npz; `trained` and `sealed` are rows of `content`, `held_out` the ids and lines of that whole side."""
+    trained_whole, trained_prompts = content.whole.take(trained), content.prompts.take(trained)
+    sealed_whole = content.whole.take(sealed)
+    np.savez(
+        folder / INDEX,
+        boilerplate=content.boilerplate,
+        prompt_boilerplate=content.prompt_boilerplate,
+        trained_ids=content.ids[trained],
+        trained_lines=content.lines[trained],
+        trained_flat=trained_whole.flat,
+        trained_offsets=trained_whole.offsets,
+        trained_prompt_flat=trained_prompts.flat,
+        trained_prompt_offsets=trained_prompts.offsets,
+        sealed_ids=content.ids[sealed],
+        sealed_lines=content.lines[sealed],
+        sealed_flat=sealed_whole.flat,
+        sealed_offsets=sealed_whole.offsets,
+        held_out_ids=held_out[0],
+        held_out_lines=held_out[1],
+    )
+
+
+def lookup(ids: npt.NDArray[np.uint64], side: Side) -> Iterator[tuple[int, int]]:
+    """Yield (place in `ids`, line in the dataset) of ids that `side` holds."""
+    order = np.argsort(side.ids, kind="stable")
+    known = side.ids[order]
+    if len(known) == 0:
+        return
+    places = np.searchsorted(known, ids)
+    places[places == len(known)] = 0
+    for at in np.flatnonzero(known[places] == ids):
+        yield int(at), int(side.lines[order[places[at]]])

@@ -1,0 +1,40 @@
+"""Which rows a model has nearly seen: evaluation leaves them out, or says so.
+
+Intake keeps new rows away from benchmarks that exist; this covers a benchmark that came after the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from stoker.data.dataset import Dataset
+from stoker.data.index import Index
+from stoker.data.neighbours import best_match, best_prompt_match
+from stoker.data.rows import Row
+from stoker.data.shingles import ShingleBuilder, find_boilerplate
+from stoker.data.split import both
+
+
+def near_trained(rows: Sequence[Row], folders: Sequence[Path]) -> dict[str, str]:
+    """Return for each row that is near a trained row of a dataset its id and where: "NAME:LINE".
+
+    Near means as a whole or by its prompt alone, at the similarity the dataset was split with.
+    """
+    builder = ShingleBuilder()
+    for row in rows:
+        builder.add(row)
+    whole, prompts = builder.finish()
+    near: dict[str, str] = {}
+    for folder in folders:
+        summary = Dataset(folder).summary
+        index = Index(folder, summary["name"])
+        lines, similarity, share = index.trained().lines, summary["similarity"], summary["boilerplate_share"]
+        for match, ours, theirs, boilerplate in (
+            (best_match, whole, index.trained_sets(), index.boilerplate),
+            (best_prompt_match, prompts, index.trained_prompts(), index.prompt_boilerplate),
+        ):
+            discounted = both(find_boilerplate(ours, share), boilerplate)
+            for at, place in zip(*match(ours, theirs, discounted, similarity)[:2], strict=True):
+                near.setdefault(rows[at].id, f"{index.name}:{lines[place]}")
+    return near

@@ -1,0 +1,143 @@
+"""Writing the dataset folder: rows by side, ledger, index, summary; published whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from stoker.data.dataset import HELDOUT, ROWS, SUMMARY
+from stoker.data.findings import REMEDIES, excerpt
+from stoker.data.index import IndexContent, write_index
+from stoker.data.ledger import LEDGER, LedgerEntry, count_reasons, count_states, write_ledger
+from stoker.data.split import HELD_OUT, Side, Split, large_clusters
+from stoker.durable import publish_folder, write_json
+from stoker.spec.jobs import IntakeJob
+
+NUM_LARGEST_CLUSTERS = 10
+_STATE_OF_SIDE = {
+    Side.TRAINED: "train", Side.SEALED: "held_out", Side.NEAR_SEALED: "held_out", Side.SEALED_COPY: "held_out",
+    Side.DUPLICATE: "duplicate", Side.QUARANTINED: "quarantined",
+}  # fmt: skip
+
+
+def publish_dataset(
+    job: IntakeJob,
+    entries: Sequence[LedgerEntry],
+    entry_of_row: Sequence[int],
+    content: IndexContent,
+    split: Split,
+    spool: Path,
+    facts: dict[str, Any],
+) -> dict[str, Any]:
+    """Publish `job.dataset.folder` and return its summary. `spool` holds the canonical rows in order."""
+    _complete_ledger(entries, entry_of_row, split)
+    summary = _summary(job, entries, split, content, facts)
+    manifest_facts = {"dataset": job.dataset.id, "file_sha256": job.file_sha256}
+    with publish_folder(job.dataset.folder, manifest_facts, fault="dataset") as staging:
+        large = {cluster: "" for cluster, _ in large_clusters(split)[:NUM_LARGEST_CLUSTERS]}
+        num_written = _write_rows(staging, spool, content, split, entries, entry_of_row, large)
+        assert num_written == (summary["train"], summary["held_out"]), "every row is in the file of its side"
+        _describe_large_clusters(summary, split, content, large)
+        held_out = split.rows(*HELD_OUT)
+        write_index(
+            staging,
+            content,
+            split.rows(Side.TRAINED),
+            split.rows(Side.SEALED),
+            (content.ids[held_out], content.lines[held_out]),
+        )
+        write_ledger(staging / LEDGER, entries)
+        write_json(staging / SUMMARY, summary)
+    return summary
+
+
+def _complete_ledger(entries: Sequence[LedgerEntry], entry_of_row: Sequence[int], split: Split) -> None:
+    for row, place in enumerate(entry_of_row):
+        entry = entries[place]
+        entry.state = _STATE_OF_SIDE[Side(int(split.side[row]))]
+        entry.cluster = int(split.clusters[row]) if split.clusters[row] >= 0 else None
+        if row in split.reasons:
+            entry.code, entry.reason = split.reasons[row]
+            entry.remedy = REMEDIES.get(entry.code, "")
+
+
+def _write_rows(
+    staging: Path,
+    spool: Path,
+    content: IndexContent,
+    split: Split,
+    entries: Sequence[LedgerEntry],
+    entry_of_row: Sequence[int],
+    large: dict[int, str],
+) -> tuple[int, int]:
+    """Deal the spool's rows to their sides; fill in excerpts of large clusters and of rows quarantined late."""
+    representatives = _representatives(content, split)
+    num_trained = num_held_out = 0
+    with spool.open("rb") as rows, (staging / ROWS).open("wb") as train, (staging / HELDOUT).open("wb") as heldout:
+        for row, record in enumerate(rows):
+            side, cluster = Side(int(split.side[row])), int(split.clusters[row])
+            if large.get(cluster) == "":
+                large[cluster] = excerpt(record)
+            if side == Side.TRAINED:
+                train.write(record)
+                num_trained += 1
+            elif side in HELD_OUT:
+                extra = orjson.dumps({"cluster": cluster, "is_representative": row in representatives})
+                heldout.write(record.rstrip()[:-1] + b"," + extra[1:] + b"\n")
+                num_held_out += 1
+            elif side == Side.QUARANTINED:
+                entries[entry_of_row[row]].excerpt = excerpt(record)
+    return num_trained, num_held_out
+
+
+def _representatives(content: IndexContent, split: Split) -> set[int]:
+    """Return for each sealed cluster the row of smallest id."""
+    sealed = split.rows(Side.SEALED)
+    order = sealed[np.lexsort((content.ids[sealed], split.clusters[sealed]))]
+    is_first = np.concatenate(([True], np.diff(split.clusters[order]) != 0))[: len(order)]
+    return set(order[is_first].tolist())
+
+
+def _summary(
+    job: IntakeJob, entries: Sequence[LedgerEntry], split: Split, content: IndexContent, facts: dict[str, Any]
+) -> dict[str, Any]:
+    counts = count_states(entries)
+    notes = [*facts["notes"], *split.notes]
+    reasons = count_reasons(entries)
+    for code, text in (
+        ("near-sealed", "near sealed rows and are held out"),
+        ("sealed-copy", "copies of held-out rows and stay held out"),
+        ("benchmark-overlap", "near benchmark items and are quarantined"),
+    ):
+        if reasons.get(code):
+            notes.append(f"{reasons[code]} rows are {text}")
+    if counts["train"] == 0:
+        notes.append("nothing is left to train on: every row is held out, a duplicate or quarantined")
+    return {
+        "id": job.dataset.id, "name": job.dataset.name, "file_sha256": job.file_sha256, "format": facts["format"],
+        **counts, "reasons": reasons, "notes": notes,
+        "num_clusters": split.num_clusters, "sealed_clusters": len(split.sealed_clusters), "largest_clusters": [],
+        "too_small": split.too_small, "num_boilerplate_shingles": len(content.boilerplate),
+        "similarity": job.split.similarity, "boilerplate_share": job.split.boilerplate_share,
+        "bytes": job.file.stat().st_size,
+    }  # fmt: skip
+
+
+def _describe_large_clusters(
+    summary: dict[str, Any], split: Split, content: IndexContent, large: dict[int, str]
+) -> None:
+    found = large_clusters(split)
+    for cluster, num_rows in found[:NUM_LARGEST_CLUSTERS]:
+        first = int(content.lines[split.clusters == cluster].min())
+        share = round(num_rows / len(content.ids), 4)
+        summary["largest_clusters"].append(
+            {"cluster": cluster, "rows": num_rows, "share": share, "line": first, "excerpt": large[cluster]}
+        )
+    if found:
+        summary["notes"].append(
+            f"{len(found)} clusters of near duplicates hold over 1 % of the rows, the largest {found[0][1]} rows"
+        )
