@@ -90,6 +90,15 @@ def test_no_trained_row_is_ever_near_a_sealed_one(
     assert_no_trained_row_is_near_a_sealed_one(folders, lab.split.similarity)
 
 
+def test_the_seal_holds_even_where_minhash_misses_every_pair(lab: SmallLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stoker.data.split.find_clusters", lambda sets, *_: np.arange(len(sets)))
+    chooser = random.Random(0)
+    rows = random_rows(chooser, 60)
+    summary = lab.take_rows([*rows, *(perturbed(chooser, row, 1) for row in rows)]).summary
+    assert summary["reasons"]["near-sealed"] > 5
+    assert_no_trained_row_is_near_a_sealed_one([lab.datasets[0].folder], 0.7)
+
+
 def test_a_later_file_of_sealed_rows_trains_without_them(lab: SmallLab) -> None:
     chooser = random.Random(1)
     first = lab.take_rows(random_rows(chooser, 400), "first.jsonl")
