@@ -56,8 +56,11 @@ def _back_up(engine: Engine, path: Path, current: str) -> None:
     backup = path.with_name(f"{path.name}.before-{SCHEMA}-from-{current}")
     staging = backup.with_name(backup.name + ".part")
     staging.unlink(missing_ok=True)
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text("VACUUM INTO :target"), {"target": str(staging)})
+    connection = engine.raw_connection()  # outside of SQLAlchemy's transactions, in which VACUUM is not allowed
+    try:
+        connection.cursor().execute("VACUUM INTO ?", (str(staging),))
+    finally:
+        connection.close()
     fsync_path(staging)
     staging.replace(backup)
     fsync_path(path.parent)

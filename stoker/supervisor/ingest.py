@@ -87,10 +87,7 @@ def read_evaluation(transaction: Transaction, evaluation_id: str, folder: Path) 
 
 
 def enter_run(transaction: Transaction, run_id: str, messages: Sequence[Message]) -> None:
-    """Enter messages of a run: the steps in bulk, the rest one by one."""
-    steps = [message for message in messages if message["kind"] == "step"]
-    if steps:
-        _enter_steps(transaction, run_id, steps)
+    """Enter messages of a run: one by one, the steps in bulk."""
     for message in messages:
         kind = message["kind"]
         if kind == "phase":
@@ -112,6 +109,10 @@ def enter_run(transaction: Transaction, run_id: str, messages: Sequence[Message]
             transaction.event("warn", "checkpoint.damaged", text, run=run_id, time=message["time"])
         elif kind == "event":
             _enter_event(transaction, message, run=run_id)
+    # After "started", which sets the step back to the checkpoint's: a batch may hold both.
+    steps = [message for message in messages if message["kind"] == "step"]
+    if steps:
+        _enter_steps(transaction, run_id, steps)
 
 
 def _enter_steps(transaction: Transaction, run_id: str, steps: Sequence[Message]) -> None:

@@ -178,7 +178,9 @@ def hurry(transaction: Transaction, dataset_id: str) -> None:
         return
     if run.state in ("parked", "failed", "stopped"):
         retry(transaction, run.job)
-    if run.state not in ("running", "paused", "done"):
+    if run.state == "paused":
+        set_fields(transaction, t.runs, run.id, state="running", code=None, reason=None, wanted=None, not_before=0.0)
+    elif run.state not in ("running", "done"):
         set_fields(transaction, t.jobs, run.job, priority=TOP_PRIORITY, is_held=False)
 
 

@@ -1,0 +1,152 @@
+"""Messages into the store: exactly once, of the right fence, rows conserved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import insert, select
+
+from stoker.mailbox.messages import MESSAGES
+from stoker.store import queries
+from stoker.store import tables as t
+from stoker.store.store import set_fields
+from stoker.supervisor import ingest
+
+
+def start(lab: Any, fence: int = 1) -> str:
+    lab.dataset()
+    with lab.store.transaction() as tx:
+        set_fields(tx, t.runs, "r1", state="running", fence=fence, model="main", version=1)
+    return "r1"
+
+
+def read(lab: Any) -> list[dict[str, Any]]:
+    with lab.store.transaction() as tx:
+        return ingest.read_run(tx, "r1", lab.workspace.run("r1"))
+
+
+def send_steps(outbox: Any, first: int, last: int, loss: float = 1.0) -> None:
+    for step in range(first, last + 1):
+        outbox.send("step", step=step, total_steps=9, loss=loss / step, learning_rate=1e-3, grad_norm=None, tokens=5)
+
+
+def test_each_message_is_entered_once_however_often_it_is_read(lab: Any) -> None:
+    start(lab)
+    outbox = lab.outbox("r1", 1)
+    send_steps(outbox, 1, 3)
+    outbox.event("warn", "slow", "it is slow", seconds=3)
+    assert len(read(lab)) == 4
+    assert read(lab) == []
+    send_steps(outbox, 4, 4)
+    assert len(read(lab)) == 1
+    assert [step for step, _ in lab.steps("r1")] == [1, 2, 3, 4]
+    assert (lab.run("r1", "step"), lab.run("r1", "total_steps"), lab.run("r1", "loss")) == (4, 9, 0.25)
+    assert lab.codes.count("slow") == 1
+
+
+def test_a_crash_within_the_transaction_leaves_the_offset_too(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    start(lab)
+    send_steps(lab.outbox("r1", 1), 1, 3)
+    with pytest.raises(ZeroDivisionError), lab.store.transaction() as tx:
+        ingest.read_run(tx, "r1", lab.workspace.run("r1"))
+        raise ZeroDivisionError
+    assert lab.steps("r1") == [] and lab.run("r1", "offset") == 0
+    assert len(read(lab)) == 3
+
+
+def test_messages_of_an_older_fence_are_not_heard(lab: Any) -> None:
+    start(lab, fence=2)
+    send_steps(lab.outbox("r1", 1), 1, 5, loss=7.0)
+    send_steps(lab.outbox("r1", 2), 1, 2)
+    read(lab)
+    assert lab.steps("r1") == [(1, 1.0), (2, 0.5)]
+
+
+def test_steps_done_again_replace_themselves(lab: Any) -> None:
+    start(lab)
+    send_steps(lab.outbox("r1", 1), 1, 4, loss=4.0)
+    read(lab)
+    with lab.store.transaction() as tx:
+        set_fields(tx, t.runs, "r1", fence=2)
+    outbox = lab.outbox("r1", 2)
+    outbox.send("started", pid=1, started_at=0.0, resumed_from=2)
+    send_steps(outbox, 3, 3, loss=3.0)
+    read(lab)
+    assert [step for step, _ in lab.steps("r1")] == [1, 2, 3, 4]
+    assert dict(lab.steps("r1"))[3] == 1.0
+    assert "run.resumed" in lab.codes and lab.run("r1", "step") == 3
+
+
+def test_half_a_line_waits_for_its_end(lab: Any) -> None:
+    start(lab)
+    send_steps(lab.outbox("r1", 1), 1, 1)
+    path: Path = lab.workspace.run("r1") / MESSAGES
+    with path.open("ab") as file:
+        file.write(b'{"kind":"step","fence":1,"step":2,"lo')
+    assert len(read(lab)) == 1
+    assert read(lab) == []
+    send_steps(lab.outbox("r1", 1), 3, 3)  # the next writer ends the torn line first
+    assert [message["step"] for message in read(lab)] == [3]
+
+
+def test_rows_quarantined_in_training_move_and_the_sum_stays(lab: Any) -> None:
+    start(lab)
+    dataset = f"d{1:012x}"
+    rows = [{"row": "aa", "line": 3, "code": "too-long", "reason": "900 tokens"}, {"row": "bb", "line": 4, "code": "too-long", "reason": "x"}]  # fmt: skip
+    for _ in range(2):
+        lab.outbox("r1", 1).send("quarantined", dataset=dataset, rows=rows)
+        read(lab)
+    with lab.store.transaction() as tx:
+        detail = queries.dataset_detail(tx.connection, dataset)
+    assert (detail["train"], detail["quarantined"], detail["rows_in"]) == (6, 2, 10)
+    assert detail["reasons"] == {"too-long": 2}
+    assert lab.codes.count("rows.quarantined") == 1
+
+
+def test_a_step_that_was_not_applied_and_a_damaged_checkpoint_become_events(lab: Any) -> None:
+    start(lab)
+    outbox = lab.outbox("r1", 1)
+    outbox.send("skipped", step=3, reason="the gradient is not finite", loss=float("nan"), grad_norm=float("inf"))
+    outbox.send("damaged", folder="step-00000002", file="weights.safetensors", reason="its SHA-256 differs")
+    outbox.send("checkpoint", step=4, folder="x", seconds=0.1, bytes=10, is_best=False, loss=1.0)
+    read(lab)
+    assert {"step.skipped", "checkpoint.damaged"} <= set(lab.codes)
+    assert lab.run("r1", "checkpoint_step") == 4
+
+
+def test_the_tail_lets_steps_wait_and_nothing_else(lab: Any) -> None:
+    start(lab)
+    outbox = lab.outbox("r1", 1)
+    tail = ingest.Tail(lab.workspace.run("r1"), 0)
+    assert not tail.has_news(0)
+    send_steps(outbox, 1, 2)
+    assert tail.has_news(0) and not tail.is_urgent()
+    outbox.phase("save")
+    assert tail.is_urgent()
+
+
+def test_a_second_attempt_replaces_the_comparisons(lab: Any) -> None:
+    start(lab)
+    with lab.store.transaction() as tx:
+        tx.execute(
+            insert(t.evaluations).values(
+                id="e1", number=1, run="r1", model="main", version=1, state="running", created=0.0
+            )
+        )
+    folder = lab.workspace.evaluation("e1")
+    row = {
+        "candidate": "main/v1",
+        "against": "base",
+        "benchmark": "heldout",
+        "metric": "nll",
+        "n": 3,
+        "outcome": "better",
+    }
+    for score in (1.0, 2.0):
+        lab.judge("e1").send("result", comparisons=[{**row, "candidate_score": score}], verdict={"promote": True})
+        with lab.store.transaction() as tx:
+            ingest.read_evaluation(tx, "e1", folder)
+    with lab.store.transaction() as tx:
+        assert [found.candidate_score for found in tx.rows(select(t.comparisons))] == [2.0]
