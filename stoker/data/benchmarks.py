@@ -1,7 +1,7 @@
 """Benchmarks: frozen items and the scorer that marks them, `benchmarks/NAME.jsonl` with an optional `NAME.toml`.
 
 A line holds prompt (or messages) and answer, and may hold category, id and meta (what a task's own scorer needs).
-The header may set scorer, description and system. An item is never changed or skipped: a line that can't be used
+The header may set scorer, system, description and licence. An item is never changed or skipped: a line that can't be used
 is an error that names it.
 """
 
@@ -23,7 +23,7 @@ from stoker.errors import DataError
 from stoker.spec.lab import IntakeSpec
 
 SCORERS = ("exact", "normalised", "number", "f1", "nll", "syllo")
-_HEADER_KEYS = frozenset({"scorer", "description", "system"})
+_HEADER_KEYS = frozenset({"scorer", "description", "system", "licence"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import orjson
-
 from stoker.data.findings import RowProblem, shown
 from stoker.data.rows import Message
+from stoker.data.strict_json import parse_inner
 
 _ROLE_OF = {
     "system": "system", "developer": "system",
@@ -48,7 +47,7 @@ def normalise_sharegpt(head: list[Message], given: Sequence[Any]) -> list[Messag
         if not isinstance(turn, dict) or "from" not in turn or "value" not in turn:
             raise RowProblem("wrong-type", f"turn {number} is {shown(turn)}, not an object with from and value")
         role, value = turn["from"], turn["value"]
-        if role in _CALL_ROLES:
+        if isinstance(role, str) and role in _CALL_ROLES:
             _add_calls(messages, _parse_calls(number, value))
         else:
             messages.append(_message(number, {"role": role, "content": value}))
@@ -61,10 +60,7 @@ def normalise_tools(given: Any) -> list[dict[str, Any]] | None:
     if isinstance(given, str):
         if not given.strip():
             return None
-        try:
-            given = orjson.loads(given)
-        except orjson.JSONDecodeError as error:
-            raise RowProblem("bad-tools", f"tools is not JSON ({error})") from None
+        given = parse_inner(given, "bad-tools", "tools")
     if not given:
         return None
     if not isinstance(given, list):
@@ -151,10 +147,7 @@ def _tool_calls(number: int, calls: Any) -> list[dict[str, Any]]:
 
 def _parse_calls(number: int, value: Any) -> list[dict[str, Any]]:
     if isinstance(value, str):
-        try:
-            value = orjson.loads(value)
-        except orjson.JSONDecodeError as error:
-            raise RowProblem("bad-tool-call", f"turn {number} is a call that is not JSON ({error})") from None
+        value = parse_inner(value, "bad-tool-call", f"turn {number}, a call,")
     calls = value if isinstance(value, list) else [value]
     if not calls:
         raise RowProblem("bad-tool-call", f"turn {number} is a list of no calls")
@@ -167,10 +160,8 @@ def _call(number: int, call: Any) -> dict[str, Any]:
         raise RowProblem("bad-tool-call", f"turn {number} has a call without a name: {shown(call)}")
     arguments = function.get("arguments", function.get("parameters"))
     if isinstance(arguments, str):
-        try:
-            arguments = orjson.loads(arguments) if arguments.strip() else {}
-        except orjson.JSONDecodeError as error:
-            raise RowProblem("bad-tool-call", f"the arguments of turn {number} are not JSON ({error})") from None
+        what = f"the arguments string of turn {number}"
+        arguments = parse_inner(arguments, "bad-tool-call", what) if arguments.strip() else {}
     if arguments is None:
         arguments = {}
     if not isinstance(arguments, dict):

@@ -17,9 +17,9 @@ from stoker.data.findings import FileRefused, RowProblem
 from stoker.data.formats import is_known_shape
 from stoker.data.lines import BOM, read_lines
 from stoker.data.sniff import MEGABYTE, Kind
+from stoker.data.strict_json import MAX_DEPTH, is_too_deep
 from stoker.spec.lab import IntakeSpec
 
-MAX_DEPTH = 64
 MIN_BLOCK_CHARS, MAX_BLOCK_CHARS = 400, 4000
 
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]')
@@ -127,18 +127,10 @@ def _sized(line: int, value: Any, raw: bytes, max_bytes: int) -> Record:
 
 
 def _checked(line: int, value: Any, raw: bytes) -> Record:
-    """Return the record with a problem when its nesting is too deep; counting brackets first makes that cheap."""
-    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+    """Return the record with a problem when its nesting is too deep."""
+    if is_too_deep(value, raw.count(b"{") + raw.count(b"[")):
         return Record(line, None, RowProblem("too-deep", f"nested deeper than {MAX_DEPTH} levels"), raw)
     return Record(line, value, None, raw)
-
-
-def _depth(value: Any) -> int:
-    depth, level = 0, [value]
-    while level := [item for item in level if isinstance(item, dict | list)]:
-        depth += 1
-        level = [child for item in level for child in (item.values() if isinstance(item, dict) else item)]
-    return depth
 
 
 def _rows_of(document: Any, name: str) -> list[Any] | None:
