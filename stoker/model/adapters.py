@@ -5,6 +5,7 @@ Importing peft takes seconds, so only runs that use adapters import this module.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +45,15 @@ def load_adapter(base: Any, folder: Path, spec: ModelSpec | None) -> Any:
     if spec is not None:
         _require_same_shape(config, base, spec)
         config.lora_dropout = spec.lora_dropout
-    model = PeftModel.from_pretrained(
-        _prepared(base) if spec else base,
-        str(folder),
-        is_trainable=spec is not None,
-        config=config,
-        autocast_adapter_dtype=spec is not None,
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Found missing adapter keys")  # an error below
+        model = PeftModel.from_pretrained(
+            _prepared(base) if spec else base,
+            str(folder),
+            is_trainable=spec is not None,
+            config=config,
+            autocast_adapter_dtype=spec is not None,
+        )
     _require_every_tensor(model, folder)
     return model
 

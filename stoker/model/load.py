@@ -115,7 +115,7 @@ def merge(ref: ModelRef, base_folder: Path, output: Path, hardware: Hardware) ->
     The published file is loaded again and compared with the adapter's own logits; Damaged when they differ by more
     than rounding, and then nothing is published.
     """
-    exact = replace(hardware, dtype=torch.float32)
+    exact = replace(hardware, dtype=torch.float32, attention="sdpa")  # flash attention takes no fp32
     loaded = load_for_inference(ref, base_folder, exact)
     samples = _sample_prompts(loaded)
     with torch.inference_mode():

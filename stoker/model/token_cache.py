@@ -69,7 +69,9 @@ def _make(dataset: Dataset, tokenizer: Any, side: Side, folder: Path) -> None:
     with publish_folder(folder, facts, fault="tokens") as staging:
         for name in _ARRAYS:
             np.save(staging / f"{name}.npy", getattr(encoded, name), allow_pickle=False)
-        (staging / _ROWS).write_bytes(orjson.dumps({"row_ids": encoded.row_ids, "refused": encoded.refused}))
+        (staging / _ROWS).write_bytes(
+            orjson.dumps({"row_ids": encoded.row_ids, "refused": [list(row) for row in encoded.refused]})
+        )
 
 
 def encode_all(rows: Sequence[Row], tokenizer: Any) -> EncodedSet:
