@@ -46,6 +46,10 @@ class Intake:
         self.is_idle_known = False
 
     @property
+    def process(self) -> local.Process | None:
+        return self._process
+
+    @property
     def is_reading(self) -> bool:
         return self._process is not None
 

@@ -1,0 +1,150 @@
+"""Accepted files through the real intake process: ready with a queued job, or rejected with a report."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from sqlalchemy import select
+
+from stoker.errors import WorkerExit
+from stoker.launchers import local
+from stoker.store import queries
+from stoker.store import tables as t
+from stoker.supervisor.inbox import Inbox
+from stoker.supervisor.intake import MODULE, Intake
+
+GOOD = b"".join(
+    orjson.dumps({"prompt": f"What is {n} and {n * 7}?", "answer": f"It is number {n * 8} of {n * 13}."}) + b"\n"
+    for n in range(60)
+)
+
+
+def accept(lab: Any, name: str, content: bytes) -> str:
+    path: Path = lab.workspace.inbox / name
+    path.write_bytes(content)
+    return Inbox(lab.context).take(path).dataset
+
+
+def work(lab: Any, intake: Intake) -> None:
+    deadline = time.monotonic() + 60
+    while intake.tick() or intake.is_reading:
+        lab.clock.now += 0.01
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def detail(lab: Any, dataset: str) -> dict[str, Any]:
+    with lab.store.transaction() as tx:
+        return queries.dataset_detail(tx.connection, dataset)
+
+
+def test_a_good_file_becomes_a_dataset_with_its_job_queued(lab: Any) -> None:
+    dataset = accept(lab, "good.jsonl", GOOD)
+    work(lab, Intake(lab.context))
+    found = detail(lab, dataset)
+    assert found["state"] == "ready" and found["rows_in"] == 60
+    assert found["train"] + found["held_out"] + found["duplicate"] + found["quarantined"] == 60
+    assert (lab.run("r1"), lab.run("r1", "dataset")) == ("queued", dataset)
+    assert (lab.workspace.dataset(dataset) / "rows.jsonl").is_file()
+    assert list(lab.workspace.tasks.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("empty.jsonl", b""), ("half.jsonl", b'{"prompt": "a", "ans'), ("bytes.jsonl", b"\xff\xfe\x00\x80" * 50), ("words.json", b"not json")],
+)  # fmt: skip
+def test_a_bad_file_is_rejected_with_its_report_and_the_next_goes_on(lab: Any, name: str, content: bytes) -> None:
+    bad = accept(lab, name, content)
+    good = accept(lab, "good.jsonl", GOOD)
+    work(lab, Intake(lab.context))
+    assert (detail(lab, bad)["state"], detail(lab, good)["state"]) == ("rejected", "ready")
+    assert (lab.workspace.rejected / name).read_bytes() == content
+    assert len((lab.workspace.rejected / f"{name}.report.txt").read_text()) > 40
+    assert detail(lab, bad)["refusal"]
+    assert "file.rejected" in lab.codes
+
+
+def test_a_rejected_file_dropped_again_is_read_again(lab: Any) -> None:
+    bad = accept(lab, "empty.jsonl", b"")
+    work(lab, Intake(lab.context))
+    assert accept(lab, "empty.jsonl", b"") == bad
+    assert detail(lab, bad)["state"] == "accepted"
+    work(lab, Intake(lab.context))
+    assert detail(lab, bad)["state"] == "rejected"
+
+
+def test_a_file_of_known_rows_has_nothing_to_train_and_queues_no_job(lab: Any) -> None:
+    accept(lab, "good.jsonl", GOOD)
+    work(lab, Intake(lab.context))
+    again = accept(lab, "again.jsonl", GOOD + b"\n")
+    work(lab, Intake(lab.context))
+    found = detail(lab, again)
+    assert found["train"] == 0 and found["state"] in ("empty", "rejected")
+    with lab.store.transaction() as tx:
+        assert len(tx.rows(select(t.jobs))) == 1
+
+
+def test_an_intake_process_that_is_killed_is_tried_again(lab: Any) -> None:
+    dataset = accept(lab, "good.jsonl", GOOD)
+    intake = Intake(lab.context)
+    assert intake.tick() and intake.process is not None
+    local.kill(intake.process)
+    work(lab, intake)
+    assert detail(lab, dataset)["state"] == "ready"
+    assert "intake.crashed" in lab.codes
+
+
+def test_a_file_that_ends_its_process_each_time_is_rejected(lab: Any) -> None:
+    lab.spec(worker={"max_attempts": 2, "backoff_seconds": 0.0})
+    dataset = accept(lab, "good.jsonl", GOOD)
+    intake = Intake(lab.context)
+    for _ in range(2):
+        assert intake.tick() and intake.process is not None
+        local.kill(intake.process)
+        while intake.is_reading:
+            intake.tick()
+    assert detail(lab, dataset)["state"] == "rejected"
+    assert "failed 2 times" in (lab.workspace.rejected / "good.jsonl.report.txt").read_text()
+
+
+def test_a_supervisor_that_starts_ends_the_leftover_and_reads_anew(lab: Any) -> None:
+    dataset = accept(lab, "good.jsonl", GOOD)
+    first = Intake(lab.context)
+    assert first.tick() and first.process is not None
+    leftover = first.process
+    while not local.find(MODULE, first.folder(dataset)):
+        time.sleep(0.01)  # it is still becoming the other program
+    second = Intake(lab.context)
+    assert second.tick()
+    assert not leftover.is_alive()
+    work(lab, second)
+    assert detail(lab, dataset)["state"] == "ready"
+    with lab.store.transaction() as tx:
+        assert len(tx.rows(select(t.jobs))) == 1
+    first.end()
+
+
+def test_a_silent_process_is_ended(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = accept(lab, "good.jsonl", GOOD)
+    intake = Intake(lab.context)
+    assert intake.tick()
+    lab.clock.now += 10_000.0
+    monkeypatch.setattr(intake, "_listen", lambda: None)
+    assert intake.tick()
+    assert detail(lab, dataset)["state"] == "accepted" and not intake.is_reading
+
+
+def test_no_space_is_no_fault_of_the_file(lab: Any) -> None:
+    dataset = accept(lab, "good.jsonl", GOOD)
+    intake = Intake(lab.context)
+    assert intake.tick()
+    intake._finished = {"kind": "finished", "exit": int(WorkerExit.DISK_FULL), "reason": "disk full"}
+    intake._conclude()
+    assert (detail(lab, dataset)["state"], lab.value(t.datasets, dataset, "attempts")) == ("accepted", 0)
+    lab.clock.now += 100.0
+    work(lab, intake)
+    assert detail(lab, dataset)["state"] == "ready"
