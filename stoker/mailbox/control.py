@@ -2,10 +2,13 @@
 
 {"kind": "pause", "id": n}    checkpoint at the next step boundary and end with exit 75
 {"kind": "stop", "id": n}     the same, and the run is over
+
+A worker that is asked to end by a signal sees that as a pause of whatever it works on, with `reason` "signal".
 """
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,20 @@ def send_control(folder: Path, kind: str, id: int = 0, **fields: Any) -> None:
     append_record(folder / CONTROL, {"kind": kind, "id": id, **fields})
 
 
+_received: list[int] = []  # signal handlers only set flags
+
+
+def pause_on_signals() -> None:
+    """From now on SIGTERM and SIGINT pause the running task instead of ending the process."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, frame: _received.append(received))
+
+
+def is_signalled() -> bool:
+    """Tell whether such a signal came."""
+    return bool(_received)
+
+
 class ControlInbox:
     """A worker's end. Requests written before the worker took the task are history and are skipped."""
 
@@ -29,9 +46,10 @@ class ControlInbox:
 
     def read(self) -> list[dict[str, Any]]:
         """Return new requests; costs one stat when there are none."""
+        asked_by_signal = [{"kind": "pause", "id": 0, "reason": "signal"}] if _received else []
         try:
             if self._path.stat().st_size == self._reader.offset:
-                return []
+                return asked_by_signal
         except FileNotFoundError:
-            return []
-        return self._reader.read()
+            return asked_by_signal
+        return self._reader.read() + asked_by_signal

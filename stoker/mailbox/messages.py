@@ -35,6 +35,7 @@ class Outbox:
 
     def __init__(self, folder: Path, fence: int = 0) -> None:
         self.folder, self.fence = folder, fence
+        self.is_finished = False
         self._journal = JournalWriter(folder / MESSAGES)
 
     def send(self, kind: str, **fields: Any) -> None:
@@ -52,5 +53,6 @@ class Outbox:
     def finished(self, exit: WorkerExit, reason: str = "", **fields: Any) -> None:
         """End the task; nothing may follow."""
         self.send("finished", exit=int(exit), reason=reason, **fields)
+        self.is_finished = True
         self._journal.sync()
         self._journal.close()

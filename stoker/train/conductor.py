@@ -1,0 +1,141 @@
+"""What happens at the end of each optimizer step: the message, the guard's count, checkpoints, pause and stop.
+
+A callback of Trainer. It asks the segment to end and says why in `ending`; `run` decides what follows. It reads the
+device once a step, and writes one line.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from transformers.trainer_callback import TrainerCallback, TrainerControl
+
+from stoker.errors import DiskFull, NonFinite, WorkerExit
+from stoker.mailbox.control import ControlInbox
+from stoker.mailbox.messages import Outbox
+from stoker.spec.lab import TrainSpec
+from stoker.train.checkpoint import Saved
+from stoker.train.plan import Plan
+from stoker.train.progress import Progress
+
+_RETRY_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Why a run ends before its last step."""
+
+    exit: WorkerExit
+    reason: str
+    needed_bytes: int = 0
+
+
+class Conductor(TrainerCallback):  # type: ignore[misc]
+    """`rate_at` gives the learning rate of a step; `save` publishes a checkpoint, `make_room` deletes older ones."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        progress: Progress,
+        spec: TrainSpec,
+        outbox: Outbox,
+        control: ControlInbox,
+        *,
+        rate_at: Callable[[int], float],
+        save: Callable[[], Saved],
+        make_room: Callable[[], None],
+    ) -> None:
+        self.plan, self.progress, self._spec, self._outbox, self._control = plan, progress, spec, outbox, control
+        self._rate_at, self._save, self._make_room = rate_at, save, make_room
+        self.read_loss_and_norm: Callable[[], tuple[float, float]] = lambda: (0.0, 0.0)
+        self.ending: Ending | None = None
+        self._tokens, self._rows, self._epochs = plan.tokens.tolist(), plan.rows.tolist(), _epochs(plan)
+        self._last_save = time.monotonic()
+        self._steps_since_save = 0
+        self._step_began = time.perf_counter()
+
+    def on_train_begin(self, args: Any, state: Any, control: TrainerControl, **kwargs: Any) -> None:
+        self._step_began = time.perf_counter()
+
+    def on_step_end(self, args: Any, state: Any, control: TrainerControl, **kwargs: Any) -> None:
+        loss, norm = self.read_loss_and_norm()
+        self._report(loss, norm)
+        is_last = self.progress.step >= self.plan.total_steps
+        self.ending = self._not_finite() or (None if is_last else self._asked_to_end())
+        if not is_last and (self._is_save_due() or (self.ending and self.ending.exit is WorkerExit.PAUSED)):
+            self.save()
+        if self.ending is not None:
+            control.should_training_stop = True
+        self._step_began = time.perf_counter()
+
+    def save(self) -> None:
+        """Save a checkpoint; without space free some, try once more, and end the run if there is still none."""
+        loss = self.progress.close_stretch()
+        try:
+            self._save_and_tell(loss)
+        except DiskFull as error:
+            self._outbox.event("critical", "disk-full", str(error), needed_bytes=error.needed_bytes)
+            self._make_room()
+            time.sleep(_RETRY_SECONDS)
+            try:
+                self._save_and_tell(loss)
+            except DiskFull as again:
+                self.ending = Ending(WorkerExit.DISK_FULL, str(again), again.needed_bytes)
+        except NonFinite as error:
+            self.ending = Ending(WorkerExit.NON_FINITE, str(error))
+        self._last_save, self._steps_since_save = time.monotonic(), 0
+
+    def _report(self, loss: float, norm: float) -> None:
+        step = self.progress.step
+        is_applied = self.progress.add(loss, norm, self._tokens[step], self._rows[step])
+        self._steps_since_save += 1
+        self._outbox.send(
+            "step", step=step + 1, total_steps=self.plan.total_steps, loss=loss, learning_rate=self._rate_at(step),
+            grad_norm=norm, tokens=self._tokens[step], rows=self._rows[step],
+            seconds=time.perf_counter() - self._step_began, epoch=self._epochs[step],
+        )  # fmt: skip
+        if is_applied:
+            return
+        what = "loss" if loss - loss != 0 else "gradient"
+        reason = f"the {what} is not finite; the step was not applied"
+        self._outbox.send("skipped", step=step + 1, reason=reason, loss=loss, grad_norm=norm)
+
+    def _not_finite(self) -> Ending | None:
+        in_a_row = self.progress.num_skipped_in_a_row
+        if in_a_row >= self._spec.max_skipped_steps:
+            reason = f"{in_a_row} steps in a row were not finite (train.max_skipped_steps); the last checkpoint stays"
+            return Ending(WorkerExit.NON_FINITE, f"step {self.progress.step}: {reason}")
+        return None
+
+    def _asked_to_end(self) -> Ending | None:
+        for request in self._control.read():
+            if request.get("kind") in ("pause", "stop"):
+                return Ending(WorkerExit.PAUSED, str(request.get("reason") or request["kind"]))
+        return None
+
+    def _is_save_due(self) -> bool:
+        if self.ending is not None:
+            return False
+        by_steps = 0 < self._spec.checkpoint_steps <= self._steps_since_save
+        return by_steps or time.monotonic() - self._last_save >= self._spec.checkpoint_seconds
+
+    def _save_and_tell(self, loss: float | None) -> None:
+        saved = self._save()
+        self._outbox.send(
+            "checkpoint", step=self.progress.step, folder=str(saved.folder), seconds=saved.seconds, bytes=saved.bytes,
+            is_best=self.progress.best_step == self.progress.step, loss=loss,
+        )  # fmt: skip
+
+
+def _epochs(plan: Plan) -> list[float]:
+    """Return how many epochs are done after each step, to three places."""
+    done: list[float] = []
+    counts = {int(epoch): int((plan.epoch == epoch).sum()) for epoch in set(plan.epoch.tolist())}
+    seen = dict.fromkeys(counts, 0)
+    for epoch in plan.epoch.tolist():
+        seen[epoch] += 1
+        done.append(round(epoch + seen[epoch] / counts[epoch], 3))
+    return done

@@ -1,0 +1,70 @@
+"""The "auto"s of a run that need the model or the machine: method, rate, batch, longest row. Decided once, recorded."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from stoker.model.device import Hardware
+from stoker.spec.jobs import TrainJob
+from stoker.spec.lab import ModelSpec, TrainSpec
+from stoker.spec.resolve import TINY, resolve_method
+
+_RATES = {"tiny": 2e-3, "full": 2e-5, "lora": 2e-4, "qlora": 2e-4}
+_LONGEST = 4096
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run trains with. `betas` are AdamW's."""
+
+    model: ModelSpec
+    train: TrainSpec
+    learning_rate: float
+    batch_tokens: int
+    max_length: int
+    betas: tuple[float, float]
+
+    @property
+    def method(self) -> Any:
+        return self.model.method
+
+    def facts(self, hardware: Hardware) -> dict[str, Any]:
+        """Return every value in force, for the version's manifest."""
+        train = self.train.model_dump(mode="json")
+        machine = {
+            "device": str(hardware.device), "precision": hardware.precision, "threads": hardware.threads,
+            "attention": hardware.attention, "packing": hardware.packing,
+        }  # fmt: skip
+        mine = asdict(self) | {"betas": list(self.betas)}
+        return {**train, **self.model.model_dump(mode="json"), **machine} | {
+            key: value for key, value in mine.items() if key not in ("model", "train")
+        }
+
+
+def resolve_settings(job: TrainJob, base_folder: Path, hardware: Hardware) -> Settings:
+    """Return the run's definite settings."""
+    train, is_tiny = job.train, job.base.name == TINY
+    method = resolve_method(job.model, job.base)
+    rate = _RATES["tiny" if is_tiny and method == "full" else method]
+    batch = 2048 if is_tiny else 8192 if hardware.is_cuda else 4096
+    return Settings(
+        model=job.model.model_copy(update={"method": method}),
+        train=train,
+        learning_rate=rate if train.learning_rate == "auto" else train.learning_rate,
+        batch_tokens=batch if train.batch_tokens == "auto" else train.batch_tokens,
+        max_length=longest_row(train, base_folder),
+        betas=(0.9, 0.999),
+    )
+
+
+def longest_row(train: TrainSpec, base_folder: Path) -> int:
+    """Return the longest row in tokens: as set, or the model's context and at most 4096."""
+    config = orjson.loads((base_folder / "config.json").read_bytes())
+    context = config.get("max_position_embeddings") or config.get("text_config", {}).get("max_position_embeddings")
+    if train.max_length == "auto":
+        return min(_LONGEST, context or _LONGEST)
+    return min(train.max_length, context or train.max_length)

@@ -1,0 +1,182 @@
+"""One run: continue a version (or the base) on new rows, and publish what comes out.
+
+A loop over segments. Whatever ends one (pause, signal, full disk, a kill) the run goes on from its newest checkpoint
+that verifies, bit for bit on a CPU; published twice it is published once. The steps themselves are in `segment`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from stoker.durable import sweep, write_atomic
+from stoker.errors import Damaged, DiskFull, WorkerExit
+from stoker.locks import FileLock
+from stoker.mailbox.control import ControlInbox
+from stoker.mailbox.messages import Outbox
+from stoker.model.base import base_sha256, ensure_base
+from stoker.model.device import Hardware, resolve_hardware
+from stoker.model.load import load_for_training, load_tokenizer
+from stoker.model.resident import Resident
+from stoker.spec.jobs import TrainJob
+from stoker.train.checkpoint import Checkpoints, Identity, Snapshot
+from stoker.train.conductor import Ending
+from stoker.train.line import LineKey, LiveLine, copy_to_ask, keep_live, take_live
+from stoker.train.optimizer import GuardedAdamW, moment_shapes, trainable
+from stoker.train.plan import PLAN, Plan, load_plan, make_plan, plan_inputs, save_plan
+from stoker.train.publish import parent_moments, publish_version, published
+from stoker.train.resolve import Settings, resolve_settings
+from stoker.train.rows import PROOF, TrainingRows, gather_rows, tiny_rows
+from stoker.train.segment import Run, train_segments
+
+LOCK = "lock"
+
+
+def run_training(job: TrainJob, folder: Path, outbox: Outbox, resident: Resident) -> WorkerExit:
+    """Train the job in its run folder, publish the version and say `finished`.
+
+    Raises InvalidInput for what a person must mend and DiskFull for a full disk outside of training; the caller tells
+    those, and anything else, as the task's end.
+    """
+    with FileLock(folder / LOCK).held():
+        control = ControlInbox(folder)
+        sweep(folder)
+        sweep(job.output.parent)
+        facts = published(job, outbox)
+        if facts is None:
+            outcome = _Outcome(job, folder, outbox, control, resident).reach()
+            if isinstance(outcome, Ending):
+                extra = {"needed_bytes": outcome.needed_bytes} if outcome.needed_bytes else {}
+                outbox.finished(outcome.exit, outcome.reason, **extra)
+                return outcome.exit
+            facts = outcome
+        outbox.send(
+            "result", weights_sha256=facts["weights_sha256"], base_sha256=facts["base"]["sha256"],
+            steps=facts["steps"], rows=facts["rows"], replay_rows=facts["replay_rows"], tokens=facts["tokens"],
+        )  # fmt: skip
+        outbox.finished(WorkerExit.DONE, "", step=facts["steps"], output=str(job.output))
+        return WorkerExit.DONE
+
+
+def prepare_run(job: TrainJob, outbox: Outbox) -> None:
+    """Tokenise and prove a later run's rows, so that its first step comes at once."""
+    hardware = resolve_hardware(job.train)
+    base_folder = ensure_base(job.base, job.base_folder, tiny_rows(job.new), job.train.seed)
+    settings = resolve_settings(job, base_folder, hardware)
+    gather_rows(job, load_tokenizer(base_folder), settings.max_length, outbox)
+
+
+class _Outcome:
+    """The way from a job to its version, in order."""
+
+    def __init__(self, job: TrainJob, folder: Path, outbox: Outbox, control: ControlInbox, resident: Resident) -> None:
+        self.job, self.folder, self.outbox, self.control, self.resident = job, folder, outbox, control, resident
+
+    def reach(self) -> dict[str, Any] | Ending:
+        """Return the published version's facts, or why there is none yet."""
+        job, outbox = self.job, self.outbox
+        outbox.phase("load")
+        hardware = resolve_hardware(job.train)
+        base_folder = ensure_base(job.base, job.base_folder, tiny_rows(job.new), job.train.seed)
+        base_hash = base_sha256(base_folder)
+        settings = resolve_settings(job, base_folder, hardware)
+        key = LineKey(base_hash, settings.model, hardware)
+        line = take_live(job.parent, key)
+        tokenizer = line.loaded.tokenizer if line else load_tokenizer(base_folder)
+        rows = gather_rows(job, tokenizer, settings.max_length, outbox)
+        write_atomic(self.folder / PROOF, rows.proof.encode())
+        plan = self._plan(rows, settings, hardware)
+        identity = Identity(
+            run=job.run, plan_sha256=plan.sha256(), method=settings.method, base_sha256=base_hash,
+            seed=job.train.seed, batch_tokens=settings.batch_tokens, fence=job.fence, threads=hardware.threads,
+            precision=hardware.precision,
+        )  # fmt: skip
+        outbox.phase("load")
+        loaded = line.loaded if line else load_for_training(
+            base_folder, job.parent, settings.model, hardware, job.train.seed
+        )  # fmt: skip
+        optimizer = GuardedAdamW(
+            trainable(loaded.model).items(), lr=settings.learning_rate, betas=settings.betas,
+            weight_decay=job.train.weight_decay,
+        )  # fmt: skip
+        run = Run(
+            job, self.folder, settings, hardware, plan, rows, loaded, optimizer, outbox, self.control,
+            Checkpoints(self.folder, identity, job.retention.checkpoints), key, line.loss if line else None,
+        )  # fmt: skip
+        self._start(run, line)
+        ending = self._train(run)
+        return ending if ending is not None else self._publish(run, base_hash)
+
+    def _plan(self, rows: TrainingRows, settings: Settings, hardware: Hardware) -> Plan:
+        """Return the stored order if it was made from the same rows and settings, else make and store it."""
+        train = self.job.train
+        asked: dict[str, Any] = {
+            "epochs": train.epochs, "replay": train.replay, "batch_tokens": settings.batch_tokens,
+            "packing": hardware.packing, "seed": train.seed,
+        }  # fmt: skip
+        path = self.folder / PLAN
+        stored = load_plan(path)
+        inputs = plan_inputs([*rows.new, *rows.earlier], len(rows.new))
+        if stored is not None and {**stored.facts, **asked, "inputs": inputs} == stored.facts:
+            return stored
+        if stored is not None:
+            text = "the rows or settings are not those the run was planned with: it begins anew"
+            self.outbox.event("warn", "plan.changed", text)
+        plan = make_plan(rows.new, rows.earlier, **asked)
+        save_plan(plan, path)
+        return plan
+
+    def _start(self, run: Run, line: LiveLine | None) -> None:
+        """Take up the newest checkpoint, else the parent's moments; tell where the run begins."""
+        snapshot = run.checkpoints.newest(
+            {name: tuple(p.shape) for name, p in run.optimizer.named.items()},
+            moment_shapes(run.optimizer.named.items()),
+            self._tell_damaged,
+        )
+        if snapshot is not None:
+            run.restore(snapshot)
+            self._tell_differences(snapshot)
+        else:
+            moments = line.moments if line else parent_moments(self.job.parent, run.loaded, self.outbox)
+            if line:
+                self.outbox.event("info", "moments.kept", "the line goes on in memory: nothing is loaded")
+            if moments is not None:
+                run.optimizer.load_moments(moments)
+        self.outbox.send(
+            "started", pid=os.getpid(), device=str(run.hardware.device), threads=run.hardware.threads,
+            precision=run.hardware.precision, resumed_from=snapshot.step if snapshot else None, started_at=_started_at(),
+        )  # fmt: skip
+
+    def _train(self, run: Run) -> Ending | None:
+        try:
+            return train_segments(run)
+        except DiskFull as error:
+            return Ending(WorkerExit.DISK_FULL, str(error), error.needed_bytes)
+
+    def _publish(self, run: Run, base_hash: str) -> dict[str, Any]:
+        """Publish the version, and leave its model for the evaluation and the next run of the line."""
+        self.outbox.phase("save")
+        facts = publish_version(
+            self.job, run.loaded, run.optimizer, settings=run.settings, hardware=run.hardware, plan=run.plan,
+            progress=run.progress, base_sha256=base_hash,
+        )  # fmt: skip
+        weights_hash = facts["weights_sha256"]
+        assert run.loss is not None
+        line = LiveLine(run.key, weights_hash, run.loaded, run.optimizer.moments(), run.loss)
+        self.resident.put(copy_to_ask(run.loaded) if keep_live(line) else run.loaded, weights_hash)
+        return facts
+
+    def _tell_damaged(self, damage: Damaged) -> None:
+        self.outbox.send("damaged", folder=str(damage.folder), file=damage.file, reason=damage.reason)
+
+    def _tell_differences(self, snapshot: Snapshot) -> None:
+        if snapshot.differences:
+            text = f"resumed under other conditions ({'; '.join(snapshot.differences)}): the last digits may differ"
+            self.outbox.event("warn", "resume.inexact", text)
+
+
+def _started_at() -> float:
+    import psutil
+
+    return psutil.Process().create_time()

@@ -1,0 +1,78 @@
+"""One task: read its job, give it to its station, and end it with `finished` whatever happens.
+
+This is the process boundary: every error becomes an exit that the supervisor understands, its traceback goes to the
+log. A kill alone leaves no message; the supervisor finds that out by the lock.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from stoker.errors import DiskFull, InvalidInput, NonFinite, UserError, WorkerExit
+from stoker.evaluate.run import run_evaluation
+from stoker.mailbox.messages import Outbox
+from stoker.model.resident import Resident
+from stoker.spec.jobs import EvaluateJob, GenerateJob, Job, MergeJob, PrepareJob, TrainJob, read_job
+from stoker.train.run import prepare_run, run_training
+from stoker.worker.asking import run_generate, run_merge
+
+logger = logging.getLogger(__name__)
+
+
+def work_on(folder: Path, resident: Resident) -> WorkerExit:
+    """Carry out the job of a task folder and say `finished`; never raises."""
+    try:
+        job = read_job(folder)
+    except (OSError, ValidationError) as error:
+        logger.exception("%s holds no job", folder)
+        return _end(Outbox(folder), InvalidInput(f"{folder} holds no job that can be read", str(error)))
+    outbox = Outbox(folder, job.fence if isinstance(job, TrainJob) else 0)
+    try:
+        exit = _dispatch(job, folder, outbox, resident)
+    except Exception as error:  # the boundary: a task's crash must not take the worker with it
+        logger.exception("%s ended with an error", folder)
+        return _end(outbox, error)
+    if not outbox.is_finished:
+        outbox.finished(exit, "" if exit is WorkerExit.DONE else "asked to pause")
+    return exit
+
+
+def _dispatch(job: Job, folder: Path, outbox: Outbox, resident: Resident) -> WorkerExit:
+    if isinstance(job, TrainJob):
+        return run_training(job, folder, outbox, resident)
+    if isinstance(job, PrepareJob):
+        prepare_run(job.job, outbox)
+        return WorkerExit.DONE
+    if isinstance(job, EvaluateJob):
+        return run_evaluation(job, folder, outbox, resident)
+    if isinstance(job, GenerateJob):
+        return run_generate(job, folder, outbox, resident)
+    if isinstance(job, MergeJob):
+        return run_merge(job, outbox, resident)
+    raise InvalidInput(f"a worker takes no {job.kind!r} task", "", "it runs as python -m stoker.data FOLDER")
+
+
+def _end(outbox: Outbox, error: Exception) -> WorkerExit:
+    """Tell the end of a failed task; on a full disk even that may not be possible."""
+    exit, fields = _explain(error)
+    try:
+        outbox.finished(exit, **fields)
+    except (DiskFull, OSError):
+        logger.exception("the end of %s can't be told", outbox.folder)
+    return exit
+
+
+def _explain(error: Exception) -> tuple[WorkerExit, dict[str, Any]]:
+    reason = f"{type(error).__name__}: {error}"
+    if isinstance(error, DiskFull):
+        return WorkerExit.DISK_FULL, {"reason": str(error), "needed_bytes": error.needed_bytes}
+    if isinstance(error, NonFinite):
+        return WorkerExit.NON_FINITE, {"reason": str(error)}
+    if isinstance(error, UserError):
+        words = {"what": error.what, "why": error.why, "remedy": error.remedy}
+        return WorkerExit.BAD_CONFIG, {"reason": str(error), "error": type(error).__name__, **words}
+    return WorkerExit.CRASH, {"reason": reason, "error": type(error).__name__}
