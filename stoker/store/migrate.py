@@ -6,6 +6,7 @@ migrations of one start run in one transaction. alembic is imported only when th
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from sqlalchemy import Engine, text
@@ -70,6 +71,7 @@ def _upgrade(engine: Engine) -> None:
     from alembic import command
     from alembic.config import Config
 
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # its plugin set-up is no news of a lab
     config = Config()
     config.set_main_option("script_location", "stoker.store:migrations")
     config.set_main_option("path_separator", "os")
