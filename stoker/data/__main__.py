@@ -10,7 +10,6 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # each BLAS thread reserves address space; none is of use here
 os.environ.setdefault("RAYON_NUM_THREADS", "1")
 
-import gc
 import logging
 import resource
 import signal
@@ -39,7 +38,6 @@ def main(folder: Path) -> WorkerExit:
     job = read_job(folder)
     assert isinstance(job, IntakeJob), f"{folder} holds a job of kind {job.kind}"
     outbox = Outbox(folder)
-    gc.disable()  # rows make no cycles, and scanning a growing ledger again and again costs a tenth of the time
     try:
         _limit_self(job)
         outbox.phase("start")
