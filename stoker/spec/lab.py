@@ -83,11 +83,11 @@ class TrainSpec(Spec):
         description='Longest row in tokens; longer rows are quarantined, never cut. "auto": the model\'s context, at most 4096.',
     )
     learning_rate: Annotated[float, Field(gt=0, le=1.0)] | Auto = Field(
-        "auto", description='Peak rate; typical LoRA 1e-5 to 5e-4. "auto": 2e-4 for LoRA, 2e-5 for full, 2e-3 for tiny.'
+        "auto", description='Peak rate; typical LoRA 1e-5 to 5e-4. "auto": 2e-4 for LoRA, 2e-5 for full, 5e-3 for tiny.'
     )
     batch_tokens: Annotated[int, Field(ge=16, le=16_777_216)] | Auto = Field(
         "auto",
-        description='Tokens in one optimizer step, padding included. "auto": 8192 on a GPU, 4096 on a CPU, 2048 for tiny.',
+        description='Tokens in one optimizer step, padding included. "auto": 8192 on a GPU, 4096 on a CPU, 1024 for tiny.',
     )
     accumulation: int = Field(
         1, ge=1, le=1024, description="Parts a step is split into to save memory; doubled on out-of-memory."

@@ -13,7 +13,7 @@ from stoker.spec.jobs import TrainJob
 from stoker.spec.lab import ModelSpec, TrainSpec
 from stoker.spec.resolve import TINY, resolve_method
 
-_RATES = {"tiny": 2e-3, "full": 2e-5, "lora": 2e-4, "qlora": 2e-4}
+_RATES = {"tiny": 5e-3, "full": 2e-5, "lora": 2e-4, "qlora": 2e-4}
 _LONGEST = 4096
 
 
@@ -50,14 +50,14 @@ def resolve_settings(job: TrainJob, base_folder: Path, hardware: Hardware) -> Se
     train, is_tiny = job.train, job.base.name == TINY
     method = resolve_method(job.model, job.base)
     rate = _RATES["tiny" if is_tiny and method == "full" else method]
-    batch = 2048 if is_tiny else 8192 if hardware.is_cuda else 4096
+    batch = 1024 if is_tiny else 8192 if hardware.is_cuda else 4096
     return Settings(
         model=job.model.model_copy(update={"method": method}),
         train=train,
         learning_rate=rate if train.learning_rate == "auto" else train.learning_rate,
         batch_tokens=batch if train.batch_tokens == "auto" else train.batch_tokens,
         max_length=longest_row(train, base_folder),
-        betas=(0.9, 0.999),
+        betas=(0.9, 0.95) if is_tiny else (0.9, 0.999),
     )
 
 
