@@ -12,6 +12,7 @@ from stoker.cli import (
     add,
     config,
     data,
+    demo,
     doctor,
     down,
     evaluations,
@@ -21,6 +22,8 @@ from stoker.cli import (
     queue,
     runs,
     status,
+    train,
+    up,
 )
 from stoker.cli.lab import use_lab
 
@@ -36,9 +39,11 @@ def build() -> Any:
     app.callback()(root)
     for name, command in (
         ("init", init.init),
+        ("up", up.up),
         ("down", down.down),
         ("status", status.status),
         ("add", add.add),
+        ("train", train.train),
         ("generate", generate.generate),
     ):
         app.command(name)(command)
@@ -52,6 +57,7 @@ def build() -> Any:
     ):
         app.add_typer(group, name=name)
     app.command("doctor")(doctor.doctor)
+    app.command("demo")(demo.demo)
     return typer.main.get_command(app)
 
 

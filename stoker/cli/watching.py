@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from stoker.cli import units
 from stoker.cli.console import note, stdout_console
 from stoker.cli.lab import is_up
+from stoker.cli.narration import event_line
 from stoker.cli.pace import pace, step_line
 from stoker.errors import WorkerFailed
 
@@ -58,19 +59,13 @@ def _watch_lines(reader: Reader, run_id: str) -> None:
         detail = reader.run_detail(run_id)
         for event in reader.events(run=run_id, after=last_event):
             last_event = event["id"]
-            print(event_line(event), flush=True)
+            print(_event_line(event), flush=True)
         if metrics and time.monotonic() - last_line >= _LINE_SECONDS:
             last_line = time.monotonic()
             print(step_line(metrics[-1], detail["total_steps"], pace(metrics, detail["total_steps"])), flush=True)
         if _is_over(reader, detail):
             return
         time.sleep(_REDRAW_SECONDS)
-
-
-def event_line(event: Mapping[str, Any]) -> str:
-    """Return an event as one line; only what needs a person is marked."""
-    mark = "" if event["severity"] == "info" else f"{event['severity']}: "
-    return f"{units.clock(event['time'])}  {mark}{event['text']}"
 
 
 def _extend(metrics: list[dict[str, Any]], reader: Reader, run_id: str) -> None:
@@ -118,8 +113,12 @@ def _screen(
     facts.add_row("ETA", units.duration(measured.remaining_seconds) if detail["state"] == "running" else "-")
     lines = [
         Text(
-            event_line(event), style="red" if event["severity"] == "critical" else "", overflow="ellipsis", no_wrap=True
+            _event_line(event), style="red" if event["severity"] == "critical" else "", overflow="ellipsis", no_wrap=True
         )
         for event in events
     ]
     return Group(facts, Text(""), *lines)
+
+
+def _event_line(event: Mapping[str, Any]) -> str:
+    return event_line(event["time"], event["severity"], event["text"])

@@ -41,7 +41,7 @@ def _words(key: str, item: Any, data: Mapping[str, Any]) -> tuple[str, str, str]
     value = _value_at(data, key)
     if setting is None:
         return f"{key} = {value!r} is not a section", "settings live in sections", f"write [{key}] on a line of its own"
-    remedy = f"{setting.description} Default: {setting.default_toml}."
+    remedy = f"leave it out for the default, {setting.default_toml}; it means: {setting.description}"
     if item["type"] == "string_pattern_mismatch":
         return f"{key} = {_shown(value)} is not a name", _NAME_RULE, remedy
     why = f"it must be {setting.rule}" if setting.range else ""

@@ -52,7 +52,7 @@ def test_the_origin_of_each_value_is_known(tmp_path: Path) -> None:
         ("train = 3\n", ["train = 3", "[train]"]),
         ("[train]\nlearning_rate = 3.0\n", ["train.learning_rate = 3.0 is above 1.0", "1e-5 to 5e-4"]),
         ("[train]\nlearning_rate = nan\n", ["train.learning_rate = nan", "finite"]),
-        ("[train]\nepochs = 0\n", ["train.epochs = 0 is below 1", "Default: 1"]),
+        ("[train]\nepochs = 0\n", ["train.epochs = 0 is below 1", "the default, 1"]),
         ("[train]\nepochs = true\n", ["train.epochs = true is not a whole number"]),
         ('[train]\nepochs = "3"\n', ['train.epochs = "3" is not a whole number']),
         ("[train]\nmax_length = -4\n", ["train.max_length = -4 is below 16"]),
