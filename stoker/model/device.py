@@ -47,10 +47,11 @@ def resolve_hardware(train: TrainSpec) -> Hardware:
         raise SettingError(f"train.threads = {threads} is below 1", "at least one thread computes", 'use "auto"')
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
-    attention = _resolve_attention(train.attention, device)
+    dtype = _resolve_dtype(train.precision, device)
+    attention = _resolve_attention(train.attention, device, dtype)
     return Hardware(
         device=device,
-        dtype=_resolve_dtype(train.precision, device),
+        dtype=dtype,
         threads=threads,
         attention=attention,
         packing=_resolve_packing(train.packing, device, attention),
@@ -86,15 +87,15 @@ def _has_bf16(device: torch.device) -> bool:
     return not _CPU_BF16_FLAGS.isdisjoint(flags.split())
 
 
-def _resolve_attention(attention: str, device: torch.device) -> str:
+def _resolve_attention(attention: str, device: torch.device, dtype: torch.dtype) -> str:
     if attention == "auto":
         if device.type == "cpu":
             return "eager"
-        return "flash_attention_2" if has_flash_attention() else "sdpa"
-    if attention == "flash_attention_2" and not has_flash_attention():
+        return "flash_attention_2" if has_flash_attention() and dtype is torch.bfloat16 else "sdpa"
+    if attention == "flash_attention_2" and not (has_flash_attention() and dtype is torch.bfloat16):
         raise SettingError(
             'train.attention = "flash_attention_2" is not possible here',
-            "it needs a CUDA GPU and the flash_attn package",
+            "it needs a CUDA GPU, bf16 and the flash_attn package",
             'run: pip install flash-attn, or set train.attention = "auto"',
         )
     return attention

@@ -169,8 +169,6 @@ def to_inference(loaded: Loaded) -> Loaded:
     Parameters alone are cast: buffers such as rotary frequencies stay in fp32, as they do when a model is loaded.
     """
     model = loaded.model
-    if getattr(model, "is_gradient_checkpointing", False):
-        model.gradient_checkpointing_disable()
     model.eval().requires_grad_(False)
     for parameter in model.parameters():
         parameter.grad = None
