@@ -262,11 +262,20 @@ class Lane:
                 close_assignment(transaction, found.task.id, "lost", status)
                 if status in (0, None) and not found.has_started:
                     continue  # it went idle just as the task was given; the task is due again
-                if found.task.kind == "train":
-                    recover.run_crashed(self._context, transaction, found.task.subject, reason)
-                elif found.task.kind == "evaluate":
-                    conclude.retry_or_give_up(self._context, transaction, found.task.subject, reason)
+                self._plan_again(transaction, found.task, status, reason)
         self.refresh()
+
+    def _plan_again(self, transaction: Transaction, task: AssignmentRecord, status: int | None, reason: str) -> None:
+        """Plan a lost task again; a full disk that left no room for a message is told by the exit status alone."""
+        is_full = status == WorkerExit.DISK_FULL
+        if task.kind == "train" and is_full:
+            recover.run_ended(self._context, transaction, task.subject, {"exit": int(WorkerExit.DISK_FULL)})
+        elif task.kind == "train":
+            recover.run_crashed(self._context, transaction, task.subject, reason)
+        elif task.kind == "evaluate" and is_full:
+            conclude.wait_for_space(self._context, transaction, task.subject)
+        elif task.kind == "evaluate":
+            conclude.retry_or_give_up(self._context, transaction, task.subject, reason)
 
     def _repeat_control(self) -> None:
         """Ask the worker for what is wanted of its run, again and again: it skips requests from before its start."""

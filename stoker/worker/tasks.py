@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 def work_on(folder: Path, resident: Resident) -> WorkerExit:
-    """Carry out the job of a task folder and say `finished`; never raises."""
+    """Carry out the job of a task folder and say `finished`; raises only SystemExit, when even that can't be written."""
     try:
         job = read_job(folder)
     except (OSError, ValidationError) as error:
@@ -61,8 +61,9 @@ def _end(outbox: Outbox, error: Exception) -> WorkerExit:
     exit, fields = _explain(error)
     try:
         outbox.finished(exit, **fields)
-    except (DiskFull, OSError):
+    except (DiskFull, OSError) as unsaid:
         logger.exception("the end of %s can't be told", outbox.folder)
+        raise SystemExit(int(WorkerExit.DISK_FULL)) from unsaid  # the exit status is the one word left
     return exit
 
 
