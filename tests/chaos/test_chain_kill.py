@@ -78,7 +78,7 @@ def differences(expected: dict[str, Any], found: dict[str, Any]) -> list[str]:
         if found[name] == value:
             continue
         if name != "steps":
-            lines.append(f"{name}: {found[name]} instead of {value}")
+            lines.append(f"{name}: {str(found[name])[:400]} instead of {str(value)[:400]}")
             continue
         for run, steps in value.items():
             other = found[name].get(run, [])
