@@ -6,6 +6,7 @@ A lab whose store was never made reads as empty. The shapes are in `queries`, th
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -99,7 +100,9 @@ class Reader:
             work = queries.work(connection)
             queue = queries.queue(connection)
             is_paused = bool(queries.lab_value(connection, "queue_paused", False))
-        is_up = is_locked(self.workspace.lock)
+        supervisor_pid = _supervisor_pid(self.workspace.supervisor)
+        # The holder itself must not probe: closing the lock's file would drop its lock.
+        is_up = supervisor_pid == os.getpid() or is_locked(self.workspace.lock)
         run, worker, evaluation = work["run"], work["worker"], work["evaluation"]
         is_alive = worker is not None and worker.pid is not None and is_same_process(worker.pid, worker.started_at)
         return {
@@ -107,7 +110,7 @@ class Reader:
             "run": run.id if run is not None else None,
             "worker_pid": worker.pid if is_alive else None,
             "queue": queue,
-            "supervisor_pid": _supervisor_pid(self.workspace.supervisor) if is_up else None,
+            "supervisor_pid": supervisor_pid if is_up else None,
             "step": run.step if run is not None else None,
             "total_steps": run.total_steps if run is not None else None,
             "phase": (evaluation.phase if evaluation is not None else run.phase if run is not None else None),

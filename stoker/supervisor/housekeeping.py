@@ -82,10 +82,8 @@ def keep_disk_share(context: Context) -> list[str]:
     for run_id in _ended_runs(context):
         if used <= allowed:
             break
-        folder = workspace.run(run_id) / CHECKPOINTS
-        size = disk_use(folder)
+        size = _remove_checkpoints(context, run_id)
         if size:
-            retire(folder)
             used -= size
             freed.append(run_id)
     if freed:
@@ -93,6 +91,15 @@ def keep_disk_share(context: Context) -> list[str]:
             text = f"the lab used more than {context.spec.retention.disk_share:.0%} of the disk"
             transaction.event("info", "checkpoints.removed", f"{text}: checkpoints of {', '.join(freed)} were removed")
     return freed
+
+
+def make_room(context: Context) -> None:
+    """Remove the checkpoints of runs that are done or failed: something waits for space."""
+    freed = [run_id for run_id in _ended_runs(context, ("done", "failed")) if _remove_checkpoints(context, run_id)]
+    if freed:
+        with context.store.transaction() as transaction:
+            text = f"the disk is full: checkpoints of {', '.join(freed)} were removed"
+            transaction.event("warn", "checkpoints.removed", text)
 
 
 def disk_use(folder: Path) -> int:
@@ -115,9 +122,17 @@ def disk_use(folder: Path) -> int:
     return total
 
 
-def _ended_runs(context: Context) -> list[str]:
+def _remove_checkpoints(context: Context, run_id: str) -> int:
+    folder = context.workspace.run(run_id) / CHECKPOINTS
+    size = disk_use(folder)
+    if size:
+        retire(folder)
+    return size
+
+
+def _ended_runs(context: Context, states: tuple[str, ...] = ("done", "failed", "stopped")) -> list[str]:
     r = t.runs
     rank = case((r.c.state == "done", 0), (r.c.state == "failed", 1), else_=2)
-    statement = select(r.c.id).where(r.c.state.in_(("done", "failed", "stopped"))).order_by(rank, r.c.number)
+    statement = select(r.c.id).where(r.c.state.in_(states)).order_by(rank, r.c.number)
     with context.store.transaction() as transaction:
         return [row.id for row in transaction.rows(statement)]

@@ -27,6 +27,7 @@ from stoker.store.records import AssignmentRecord, RunRecord
 from stoker.store.store import Transaction
 from stoker.supervisor import conclude, ingest, queue, recover, schedule
 from stoker.supervisor.context import Context
+from stoker.supervisor.housekeeping import make_room
 from stoker.supervisor.workers import Workers, close_assignment, last_words, open_assignments
 
 log = logging.getLogger(__name__)
@@ -149,6 +150,10 @@ class Lane:
 
     def _advance(self) -> bool:
         now = self._context.now()
+        with self._context.store.transaction() as transaction:
+            is_short = queue.find_run(transaction, state="paused", code="disk-full") is not None
+        if is_short:
+            make_room(self._context)
         with self._context.store.transaction() as transaction:
             recover.wake_waiting(self._context, transaction)
             run = queue.find_run(transaction, state="running")

@@ -11,7 +11,7 @@ from sqlalchemy import insert
 from stoker.store import tables as t
 from stoker.store.store import set_fields
 from stoker.supervisor import housekeeping
-from stoker.supervisor.housekeeping import Housekeeping, keep_disk_share, remove_old_replies
+from stoker.supervisor.housekeeping import Housekeeping, keep_disk_share, make_room, remove_old_replies
 
 
 def run_with_checkpoint(lab: Any, number: int, state: str) -> Path:
@@ -41,6 +41,15 @@ def test_no_more_goes_than_must(lab: Any, monkeypatch: Any) -> None:
     total = housekeeping.shutil.disk_usage(lab.workspace.state).total
     lab.spec(retention={"disk_share": (used - 100_000) / total})
     assert keep_disk_share(lab.context) == ["r1"]
+
+
+def test_a_full_disk_takes_the_checkpoints_of_done_and_failed_runs_at_once(lab: Any) -> None:
+    states = ("done", "failed", "stopped", "paused")
+    folders = {state: run_with_checkpoint(lab, number, state) for number, state in enumerate(states, start=1)}
+    make_room(lab.context)
+    make_room(lab.context)
+    assert {state for state, folder in folders.items() if folder.exists()} == {"stopped", "paused"}
+    assert lab.codes.count("checkpoints.removed") == 1
 
 
 def test_old_replies_go_and_young_ones_stay(lab: Any) -> None:
