@@ -1,0 +1,168 @@
+"""A first session as a person would have it: real processes, the tiny base, two files, two versions."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from stoker.locks import is_locked
+from stoker.workspace import Workspace
+
+pytestmark = pytest.mark.slow
+
+SETTINGS = {
+    "intake.settle_seconds": "0.05",
+    "split.min_clusters": "8",
+    "train.threads": "1",
+    "evaluate.heldout_answers": "4",
+    "evaluate.max_new_tokens": "8",
+    "evaluate.resamples": "200",
+}
+
+
+def stoker(lab: Path, *args: str, code: int | None = 0) -> Any:
+    done = subprocess.run(
+        [sys.executable, "-m", "stoker", "--lab", str(lab), *args],
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert code is None or done.returncode == code, (
+        f"{args} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+    )
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def ask(lab: Path, *args: str) -> Any:
+    return orjson.loads(stoker(lab, *args, "--json").stdout)
+
+
+def write_rows(path: Path, start: int, num: int) -> Path:
+    colours = ("red", "green", "blue", "brown", "grey", "pink", "black")
+    rows = (
+        {"prompt": f"item {n * 7919} of shelf {n} asks for", "completion": f"{colours[n % 7]} box {n * 31}"}
+        for n in range(start, start + num)
+    )
+    path.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+    return path
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lab that has trained one file by `stoker up --until-idle`."""
+    root = tmp_path_factory.mktemp("session")
+    subprocess.run([sys.executable, "-m", "stoker", "init", str(root / "lab")], check=True, capture_output=True)
+    lab = root / "lab"
+    for key, value in SETTINGS.items():
+        stoker(lab, "config", "set", key, value)
+    stoker(lab, "add", str(write_rows(root / "first.jsonl", 0, 120)))
+    (lab / "inbox" / "broken.jsonl").write_text('{"prompt": "half a fi')
+    done = stoker(lab, "up", "--until-idle")
+    assert done.stdout == ""
+    assert "main/v1" in done.stderr
+    return lab
+
+
+def test_the_file_became_a_proven_version(lab: Path) -> None:
+    datasets = [found for found in ask(lab, "data", "list") if found["name"] == "first.jsonl"]
+    assert len(datasets) == 1
+    counts = datasets[0]
+    assert (
+        counts["rows_in"] == counts["train"] + counts["held_out"] + counts["duplicate"] + counts["quarantined"] == 120
+    )
+    runs = ask(lab, "run", "list")
+    assert [(run["state"], run["version"]) for run in runs] == [("done", 1)]
+    assert runs[0]["step"] == runs[0]["total_steps"] > 0
+    comparisons = [row for row in ask(lab, "eval", "list") if row["benchmark"] == "heldout" and row["metric"] == "nll"]
+    assert comparisons[0]["against"] == "base"
+    assert comparisons[0]["low"] <= comparisons[0]["difference"] <= comparisons[0]["high"]
+    assert ask(lab, "status")["state"] == "off"
+
+
+def test_the_broken_file_was_rejected_with_a_report(lab: Path) -> None:
+    assert (lab / "rejected" / "broken.jsonl").is_file()
+    assert "broken.jsonl" in (lab / "rejected" / "broken.jsonl.report.txt").read_text()
+
+
+def test_every_view_of_the_run_works(lab: Path) -> None:
+    assert "done" in stoker(lab, "run", "show").stdout
+    assert "finished" in stoker(lab, "run", "logs").stdout
+    assert '"kind":"step"' in stoker(lab, "run", "logs", "--json").stdout
+    assert "step " in stoker(lab, "run", "watch").stdout
+    assert "heldout" in stoker(lab, "model", "show", "v1").stdout
+    assert all(result["ok"] for result in ask(lab, "model", "verify"))
+
+
+def test_a_version_answers_and_merges(lab: Path, tmp_path: Path) -> None:
+    answer = orjson.loads(
+        stoker(lab, "generate", "--model", "v1", "--prompt", "item 7 asks for", "--max-tokens", "4", "--json").stdout
+    )
+    assert answer["model"] == "main/v1"
+    assert [each["prompt"] for each in answer["answers"]] == ["item 7 asks for"]
+    stoker(lab, "model", "merge", "v1", "--output", str(tmp_path / "merged"))
+    assert (tmp_path / "merged" / "config.json").is_file()
+    assert list((lab / ".stoker" / "tasks").iterdir()) == []
+
+
+def test_a_second_file_trains_in_the_foreground(lab: Path, tmp_path: Path) -> None:
+    outcomes = ask(lab, "train", str(write_rows(tmp_path / "second.jsonl", 1000, 60)))
+    assert [(outcome["state"], outcome["version"]) for outcome in outcomes] == [("done", 2)]
+    assert outcomes[0]["verdict"]["reason"]
+    again = ask(lab, "train", str(tmp_path / "second.jsonl"))
+    assert again[0]["run"] == outcomes[0]["run"]
+    assert "error: " in stoker(lab, "train", str(lab / "rejected" / "broken.jsonl"), code=5).stderr
+
+
+def test_a_supervisor_hears_what_people_ask(lab: Path) -> None:
+    supervisor = subprocess.Popen(
+        [sys.executable, "-m", "stoker", "--lab", str(lab), "up"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not is_locked(Workspace(lab).lock):
+            assert supervisor.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        stoker(lab, "queue", "pause")
+        assert ask(lab, "status")["queue_paused"] is True
+        stoker(lab, "queue", "resume")
+        stoker(lab, "model", "promote", "v1")
+        assert [row["version"] for row in ask(lab, "model", "list") if row["champion"]] == [1]
+        assert "champion" in stoker(lab, "model", "delete", "v1", "--yes", code=4).stderr
+        stoker(lab, "model", "pin", "v1")
+        assert ask(lab, "model", "show", "v1")["pinned"] is True
+        stoker(lab, "model", "unpin", "v1")
+        second = stoker(lab, "up", code=None)
+        assert second.returncode == 1
+        assert "already has a supervisor" in second.stderr
+        stoker(lab, "down")
+        assert supervisor.wait(timeout=60) == 0
+    finally:
+        if supervisor.poll() is None:
+            os.kill(supervisor.pid, signal.SIGKILL)
+        supervisor.communicate(timeout=60)
+
+
+def test_the_demo_tells_the_whole_story(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "stoker", "demo", str(tmp_path / "demo"), "--puzzles", "200", "--json"],
+        capture_output=True, text=True, timeout=500, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    story = orjson.loads(done.stdout)
+    assert {"versions", "verdicts", "seconds", "lab"} <= story.keys()
+    assert [verdict["version"] for verdict in story["verdicts"]] == ["main/v1", "main/v2"]
+    assert {row["against"] for row in story["verdicts"][0]["comparisons"]} == {"base"}
+    assert story["verdicts"][0]["sample"]["expected"]
+    assert story["lab"] == str(tmp_path / "demo")
+    again = stoker(tmp_path, "demo", str(tmp_path / "demo"), code=4)
+    assert "overwrites nothing" in again.stderr
