@@ -44,6 +44,7 @@ class Identity:
     fence: int
     threads: int
     precision: str
+    settings_sha256: str = ""
 
     def facts(self) -> dict[str, Any]:
         """Return what the manifest says."""
@@ -51,12 +52,13 @@ class Identity:
             "format": FORMAT, "run": self.run, "plan_sha256": self.plan_sha256, "method": self.method,
             "base_sha256": self.base_sha256, "seed": self.seed, "batch_tokens": self.batch_tokens,
             "fence": self.fence, "threads": self.threads, "precision": self.precision,
+            "settings_sha256": self.settings_sha256,
             "torch": torch.__version__, "transformers": transformers.__version__,
         }  # fmt: skip
 
 
 _BOUND = ("format", "run", "plan_sha256", "method", "base_sha256", "seed", "batch_tokens")
-_TOLERATED = ("threads", "precision", "torch", "transformers")
+_TOLERATED = ("threads", "precision", "settings_sha256", "torch", "transformers")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from stoker.spec.resolve import TINY, resolve_method
 
 _RATES = {"tiny": 5e-3, "full": 2e-5, "lora": 2e-4, "qlora": 2e-4}
 _LONGEST = 4096
+_NUMERIC = ("warmup_fraction", "decay_fraction", "weight_decay", "max_grad_norm", "attention")
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,12 @@ class Settings:
     @property
     def method(self) -> Any:
         return self.model.method
+
+    def sha256(self) -> str:
+        """Return the identity of what decides the numbers of a step, besides the plan."""
+        train = self.train.model_dump(include=set(_NUMERIC))
+        model = self.model.model_dump(exclude={"base", "revision", "name"})
+        return hashlib.sha256(orjson.dumps([train, model, self.learning_rate, self.betas])).hexdigest()
 
     def facts(self, hardware: Hardware) -> dict[str, Any]:
         """Return every value in force, for the version's manifest."""

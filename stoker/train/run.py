@@ -90,7 +90,7 @@ class _Outcome:
         identity = Identity(
             run=job.run, plan_sha256=plan.sha256(), method=settings.method, base_sha256=base_hash,
             seed=job.train.seed, batch_tokens=settings.batch_tokens, fence=job.fence, threads=hardware.threads,
-            precision=hardware.precision,
+            precision=hardware.precision, settings_sha256=settings.sha256(),
         )  # fmt: skip
         outbox.phase("load")
         loaded = line.loaded if line else load_for_training(

@@ -1,0 +1,6 @@
+"""Tests of the worker drive the same small lab as the tests of training."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "train"))
