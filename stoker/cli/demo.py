@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from stoker.store.records import Event
 
 _NUM_PUZZLES = 8_000
-_SHARE_OF_SECOND = 0.25
+_SHARE_OF_SECOND = 0.5
 _SETTINGS = (
     ("intake.settle_seconds", "0.2"),
     ("evaluate.guards", "syllo-easy"),
@@ -32,7 +32,7 @@ _SAMPLE = "syllo-easy"
 def demo(
     folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="New lab; default: ./demo-lab.")] = None,
     puzzles: Annotated[
-        int, typer.Option(min=200, help="Puzzles in the first file; the second has a quarter.")
+        int, typer.Option(min=200, help="Puzzles in the first file; the second has half as many.")
     ] = _NUM_PUZZLES,
     seed: Annotated[int, typer.Option(min=0, help="Seed of puzzles and training.")] = 0,
     as_json: AsJson = False,
@@ -48,7 +48,7 @@ def demo(
     workspace = _make_lab(_free_folder(folder), puzzles, seed)
     log_to_file(workspace)
     note(
-        f"lab {workspace.root}: {puzzles:,} easy puzzles, then {_num_second(puzzles):,} medium ones; base tiny, from scratch"
+        f"lab {workspace.root}: {puzzles:,} easy puzzles, then {_num_second(puzzles):,} of all levels; base tiny, from scratch"
     )
     with stop_on_signals() as stop, Narrator() as narrator:
         teller = _Teller(workspace, narrator, started, is_quiet=as_json)
@@ -126,7 +126,7 @@ def _make_lab(folder: Path, puzzles: int, seed: int) -> Workspace:
         set_value(workspace.settings, key, value)
     write_benchmarks(workspace.benchmarks)
     write_training_file(workspace.inbox / "day-1.jsonl", puzzles, seed=2 * seed, level="easy")
-    write_training_file(workspace.inbox / "day-2.jsonl", _num_second(puzzles), seed=2 * seed + 1, level="medium")
+    write_training_file(workspace.inbox / "day-2.jsonl", _num_second(puzzles), seed=2 * seed + 1, level="mixed")
     return workspace
 
 

@@ -16,6 +16,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Evaluate ve
 @app.command("list")
 def list_(
     evaluation: Annotated[str, typer.Argument(metavar="[ID]", help="One evaluation's id, or @latest.")] = "",
+    every_metric: Annotated[bool, typer.Option("--all", help="Also the metrics that decide nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """List the comparisons: candidate against parent and base, with intervals."""
@@ -24,7 +25,7 @@ def list_(
     if as_json:
         print_json(comparisons)
         return
-    print_comparisons(comparisons)
+    print_comparisons(comparisons, every_metric=every_metric)
     for found in reader.evaluations():
         if evaluation and found["id"] != reader.resolve("evaluation", evaluation):
             continue
@@ -48,8 +49,12 @@ def run(
     note(f"evaluation {reply.get('evaluation', '')} queued; see: stoker eval list")
 
 
-def print_comparisons(comparisons: list[dict[str, Any]]) -> None:
-    """Print the table of a verdict: both scores, the difference, its interval, what follows."""
+def print_comparisons(comparisons: list[dict[str, Any]], *, every_metric: bool = False) -> None:
+    """Print the table of a verdict: both scores, the difference, its interval, what follows.
+
+    A benchmark's other metrics decide nothing and are left out unless asked for; `detectable` is the smallest true difference
+    that this many items would show four times in five.
+    """
     rows = [
         (
             row["candidate"],
@@ -61,10 +66,12 @@ def print_comparisons(comparisons: list[dict[str, Any]]) -> None:
             units.score(row["candidate_score"], row["metric"]),
             units.signed(row["difference"], row["metric"]),
             units.interval(row["low"], row["high"], row["metric"]),
+            units.detectable(row["minimum_detectable_effect"], row["metric"]),
             units.p_value(row["p_value"]),
             row["outcome"],
         )
         for row in comparisons
+        if every_metric or row["is_primary"]
     ]
     headers = (
         "candidate",
@@ -76,7 +83,8 @@ def print_comparisons(comparisons: list[dict[str, Any]]) -> None:
         "after",
         "change",
         "interval",
+        "detectable",
         "p",
         "outcome",
     )
-    print_table(headers, rows, numbers=("n", "before", "after", "change", "p"))
+    print_table(headers, rows, numbers=("n", "before", "after", "change", "detectable", "p"))

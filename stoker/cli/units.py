@@ -62,6 +62,10 @@ def interval(low: float | None, high: float | None, metric: str) -> str:
     return "-" if low is None or high is None else f"{signed(low, metric)} to {signed(high, metric)}"
 
 
+def detectable(value: float | None, metric: str) -> str:
+    return "-" if value is None else signed(value, metric).lstrip("+")
+
+
 def p_value(value: float | None) -> str:
     if value is None:
         return "-"

@@ -18,7 +18,7 @@ SEVERITIES = ("info", "warn", "critical")
 _DATASET = ("id", "name", "state", "format", "rows_in", "train", "held_out", "duplicate", "quarantined")
 _COMPARISON = (
     "candidate", "against", "benchmark", "metric", "n", "candidate_score", "against_score", "difference", "low", "high",
-    "p_value", "outcome",
+    "p_value", "outcome", "minimum_detectable_effect", "p_value_corrected", "is_primary",
 )  # fmt: skip
 _METRIC = ("step", "loss", "learning_rate", "grad_norm", "tokens", "rows", "seconds", "epoch", "time")
 
@@ -166,7 +166,7 @@ def verdict(connection: Connection, evaluation_id: str) -> dict[str, Any] | None
     row = connection.execute(select(t.verdicts).where(t.verdicts.c.evaluation == evaluation_id)).first()
     if row is None:
         return None
-    return {"promote": row.promote, "outcome": row.outcome, "reason": row.reason, "time": row.time}
+    return {name: row._mapping[name] for name in ("promote", "outcome", "reason", "notes", "time")}
 
 
 def queue(connection: Connection) -> list[dict[str, Any]]:

@@ -268,6 +268,8 @@ comparisons = Table(
     Column("p_value", Float),
     Column("outcome", String, nullable=False),
     Column("minimum_detectable_effect", Float),
+    Column("p_value_corrected", Float),
+    Column("is_primary", Boolean, nullable=False),
 )
 
 verdicts = Table(
@@ -277,5 +279,6 @@ verdicts = Table(
     Column("promote", Boolean, nullable=False),
     Column("outcome", String),
     Column("reason", Text, nullable=False),
+    Column("notes", JSON, nullable=False, default=list),
     Column("time", Float, nullable=False),
 )

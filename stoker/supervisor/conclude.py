@@ -113,6 +113,7 @@ def evaluation_ended(context: Context, transaction: Transaction, evaluation_id: 
         "promote": bool(verdict["promote"]),
         "outcome": verdict.get("outcome"),
         "reason": verdict.get("reason") or "",
+        "notes": list(verdict.get("notes") or ()),
         "time": transaction.now,
     }
     statement = upsert(t.verdicts).values(evaluation=evaluation.id, **values)

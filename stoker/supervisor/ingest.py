@@ -23,7 +23,7 @@ Message = dict[str, Any]
 _STEP = ("loss", "learning_rate", "grad_norm", "tokens", "rows", "seconds", "epoch", "fence", "time")
 _COMPARISON = (
     "candidate", "against", "benchmark", "metric", "n", "candidate_score", "against_score", "difference", "low", "high",
-    "p_value", "outcome", "minimum_detectable_effect",
+    "p_value", "outcome", "minimum_detectable_effect", "p_value_corrected", "is_primary",
 )  # fmt: skip
 
 

@@ -58,6 +58,7 @@ def fill(tx: Transaction) -> None:
     tx.execute(insert(t.comparisons).values(
         evaluation="e1", candidate="main/v1", against="base", benchmark="heldout", metric="nll", n=16,
         candidate_score=1.0, against_score=2.0, difference=-1.0, low=-1.2, high=-0.8, p_value=0.001, outcome="better",
+        is_primary=True,
     ))  # fmt: skip
     tx.execute(insert(t.verdicts).values(evaluation="e1", promote=True, outcome="better", reason="it is", time=3.0))
     for step in range(1, 5):
@@ -75,7 +76,7 @@ def test_the_lists_have_exactly_the_published_fields(lab: Workspace) -> None:
     assert {"model", "version", "parent", "run", "champion", "weights_sha256"} <= set(reader.versions()[0])
     assert list(reader.comparisons()[0]) == [
         "candidate", "against", "benchmark", "metric", "n", "candidate_score", "against_score", "difference", "low", "high",
-        "p_value", "outcome",
+        "p_value", "outcome", "minimum_detectable_effect", "p_value_corrected", "is_primary",
     ]  # fmt: skip
     assert {"state", "run", "worker_pid", "queue"} <= set(reader.status())
 

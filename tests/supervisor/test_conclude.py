@@ -33,7 +33,7 @@ def finish_run(lab: Any, number: int, parent: int | None = None) -> str:
 def judge(lab: Any, number: int, *, promote: bool, reason: str = "because") -> None:
     row = {"candidate": f"main/v{number}", "against": "base", "benchmark": "heldout", "metric": "nll", "n": 2,
            "candidate_score": 1.0, "against_score": 2.0, "difference": -1.0, "low": -2.0, "high": -0.5, "p_value": 0.01,
-           "outcome": "better"}  # fmt: skip
+           "outcome": "better", "is_primary": True}  # fmt: skip
     voice = lab.judge(f"e{number}")
     voice.send("result", comparisons=[row], verdict={"promote": promote, "reason": reason, "outcome": "better"})
     voice.finished(WorkerExit.DONE)

@@ -143,6 +143,7 @@ def test_a_second_attempt_replaces_the_comparisons(lab: Any) -> None:
         "metric": "nll",
         "n": 3,
         "outcome": "better",
+        "is_primary": True,
     }
     for score in (1.0, 2.0):
         lab.judge("e1").send("result", comparisons=[{**row, "candidate_score": score}], verdict={"promote": True})

@@ -306,6 +306,8 @@ def _results() -> None:
         sa.Column("p_value", sa.Float(), nullable=True),
         sa.Column("outcome", sa.String(), nullable=False),
         sa.Column("minimum_detectable_effect", sa.Float(), nullable=True),
+        sa.Column("p_value_corrected", sa.Float(), nullable=True),
+        sa.Column("is_primary", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(
             ["evaluation"],
             ["evaluations.id"],
@@ -318,6 +320,7 @@ def _results() -> None:
         sa.Column("promote", sa.Boolean(), nullable=False),
         sa.Column("outcome", sa.String(), nullable=True),
         sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("notes", sa.JSON(), nullable=False),
         sa.Column("time", sa.Float(), nullable=False),
         sa.ForeignKeyConstraint(
             ["evaluation"],
