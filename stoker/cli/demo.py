@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from stoker.cli.narration import Narrator
     from stoker.store.records import Event
 
-_NUM_PUZZLES = 8_000
+_NUM_PUZZLES = 14_000
 _SHARE_OF_SECOND = 0.5
 _SETTINGS = (
     ("intake.settle_seconds", "0.2"),
