@@ -29,6 +29,7 @@ from stoker.supervisor.ingest import Message
 from stoker.supervisor.intake import copy_of
 
 LEAST_FREE_BYTES = 64 << 20
+SCARCE_BYTES = 8 << 20
 
 
 def run_ended(context: Context, transaction: Transaction, run_id: str, finished: Message) -> None:
@@ -55,6 +56,9 @@ def run_crashed(context: Context, transaction: Transaction, run_id: str, reason:
     run = queue.get_run(transaction, run_id)
     if run.wanted is not None:
         _paused(transaction, run)
+        return
+    if free_bytes(context.workspace.state) < SCARCE_BYTES:
+        _disk_full(context, transaction, run, {})  # whatever it died of, another attempt would find no room either
         return
     worker = context.spec.worker
     furthest = max(run.step, run.checkpoint_step)
@@ -155,7 +159,7 @@ def _paused(transaction: Transaction, run: RunRecord) -> None:
 
 def _disk_full(context: Context, transaction: Transaction, run: RunRecord, finished: Message) -> None:
     free = free_bytes(context.workspace.state)
-    needed = max(int(finished.get("needed_bytes") or 0), LEAST_FREE_BYTES)
+    needed = int(finished.get("needed_bytes") or 0) or LEAST_FREE_BYTES
     text = f"{run.id} waits for disk space: {needed:,} bytes needed, {free:,} free at {context.workspace.state}"
     if run.wanted is not None:
         _paused(transaction, run)

@@ -29,7 +29,7 @@ SAVE_POINTS = (
     "checkpoint.filled", "checkpoint.manifest", "checkpoint.rename", "checkpoint.renamed",
     "version.filled", "version.manifest", "version.rename", "version.renamed",
 )  # fmt: skip
-LIFE_SECONDS = 240.0
+LIFE_SECONDS = 900.0  # a bound on hangs, not a measure: the machine may be busy
 
 
 @dataclass

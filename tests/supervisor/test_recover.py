@@ -106,6 +106,15 @@ def test_a_full_disk_waits_until_the_space_it_needs_is_there(lab: Any, monkeypat
     assert lab.run("r1") == "running" and lab.run("r1", "attempts") == 0
 
 
+def test_a_worker_that_dies_on_a_full_disk_is_not_held_against_the_run(
+    lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(lab)
+    monkeypatch.setattr(recover, "free_bytes", lambda path: 1000)
+    crash(lab)
+    assert (lab.run("r1"), lab.run("r1", "code"), lab.run("r1", "attempts")) == ("paused", "disk-full", 0)
+
+
 def test_non_finite_and_bad_configuration_fail_with_the_reason(lab: Any) -> None:
     start(lab)
     end(lab, WorkerExit.NON_FINITE, reason="three steps in a row were not finite")
