@@ -7,6 +7,7 @@ killed process cannot lose; `sync` reaches the device.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,13 +27,19 @@ class JournalWriter:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("ab", buffering=0)
+        self._is_torn = False
         self._end_torn_line()
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Write one record with a single write call; DiskFull when there is no room."""
         line = orjson.dumps(record, option=_OPTIONS)
         with disk_full_named(self.path, len(line)):
-            self._file.write(line)
+            data = b"\n" + line if self._is_torn else line
+            written = self._file.write(data)
+            if written != len(data):  # a nearly full disk takes a part without an error
+                self._is_torn = self._is_torn or bool(written)
+                raise OSError(errno.ENOSPC, f"{written} of {len(data)} bytes written")
+            self._is_torn = False
 
     def sync(self) -> None:
         """Flush to the device."""

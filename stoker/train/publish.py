@@ -98,7 +98,7 @@ def _facts(
         "base": {"name": job.base.name, "revision": job.base.revision, "sha256": base_sha256},
         "method": settings.method,
         "datasets": [ref.id for ref in job.new],
-        "replay": [ref.id for ref in job.replay],
+        "replay": [ref.id for ref in job.replay] if job.train.replay else [],
         "settings": settings.facts(hardware),
         "plan_sha256": plan.sha256(),
         "steps": progress.step,

@@ -164,7 +164,9 @@ class _Outcome:
         weights_hash = facts["weights_sha256"]
         assert run.loss is not None
         line = LiveLine(run.key, weights_hash, run.loaded, run.optimizer.moments(), run.loss)
-        self.resident.put(copy_to_ask(run.loaded) if keep_live(line) else run.loaded, weights_hash)
+        is_kept = keep_live(line)
+        if run.settings.method != "qlora":  # evaluated on the base's full weights
+            self.resident.put(copy_to_ask(run.loaded) if is_kept else run.loaded, weights_hash)
         return facts
 
     def _tell_damaged(self, damage: Damaged) -> None:

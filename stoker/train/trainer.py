@@ -68,6 +68,7 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
             model.train()
             self._before_first()
             self._before_first = None
+            self.optimizer = self._guard  # accelerate's wrapper searches the disk for a package in every step
         whole: Tensor | None = None
         for part in inputs.parts:
             loss = self.compute_loss(model, part, num_items_in_batch=inputs.num_items)

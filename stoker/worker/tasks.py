@@ -7,6 +7,7 @@ log. A kill alone leaves no message; the supervisor finds that out by the lock.
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pydantic import ValidationError
 
 from stoker.errors import DiskFull, InvalidInput, NonFinite, UserError, WorkerExit
 from stoker.evaluate.run import run_evaluation
+from stoker.mailbox.control import is_signalled
 from stoker.mailbox.messages import Outbox
 from stoker.model.resident import Resident
 from stoker.spec.jobs import EvaluateJob, GenerateJob, Job, MergeJob, PrepareJob, TrainJob, read_job
@@ -21,6 +23,8 @@ from stoker.train.run import prepare_run, run_training
 from stoker.worker.asking import run_generate, run_merge
 
 logger = logging.getLogger(__name__)
+
+_SPACE_POLL_SECONDS = 1.0
 
 
 def work_on(folder: Path, resident: Resident) -> WorkerExit:
@@ -57,14 +61,17 @@ def _dispatch(job: Job, folder: Path, outbox: Outbox, resident: Resident) -> Wor
 
 
 def _end(outbox: Outbox, error: Exception) -> WorkerExit:
-    """Tell the end of a failed task; on a full disk even that may not be possible."""
+    """Tell the end of a failed task. On a full disk that waits for space: nobody would know otherwise."""
     exit, fields = _explain(error)
-    try:
-        outbox.finished(exit, **fields)
-    except (DiskFull, OSError) as unsaid:
-        logger.exception("the end of %s can't be told", outbox.folder)
-        raise SystemExit(int(WorkerExit.DISK_FULL)) from unsaid  # the exit status is the one word left
-    return exit
+    while True:
+        try:
+            outbox.finished(exit, **fields)
+            return exit
+        except DiskFull as full:
+            logger.warning("the end of %s can't be told yet: %s", outbox.folder, full)
+            if is_signalled():
+                return exit
+            time.sleep(_SPACE_POLL_SECONDS)
 
 
 def _explain(error: Exception) -> tuple[WorkerExit, dict[str, Any]]:
