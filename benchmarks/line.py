@@ -20,7 +20,6 @@ from typing import Any
 import harness
 import numpy as np
 import orjson
-from stoker.train.run import run_training
 from training import intake
 
 from stoker.data.dataset import Dataset
@@ -41,6 +40,7 @@ from stoker.spec.lab import ModelSpec, RetentionSpec, TrainSpec
 from stoker.tasks.syllo.generate import Puzzle, generate_puzzles
 from stoker.tasks.syllo.score import score_answer
 from stoker.tasks.syllo.words import training_words
+from stoker.train.run import run_training
 
 NUM_FILES, WORDS_EACH, UNSEEN_EACH, JOIN_STEPS = 5, 30, 60, 8
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 from clock import StepClock
-from stoker.model.token_cache import encode_dataset
 from torch.nn import functional
 
 from stoker.data.dataset import Dataset
 from stoker.model.batches import collate
 from stoker.model.device import autocast, resolve_hardware
 from stoker.model.load import load_for_training, pad_token_id
+from stoker.model.token_cache import encode_dataset
 from stoker.spec.lab import ModelSpec, TrainSpec
 from stoker.train.plan import PLAN, load_plan
 

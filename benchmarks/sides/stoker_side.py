@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from clock import WARM_UP_STEPS
-from stoker.train.run import run_training
 
 from stoker.errors import WorkerExit
 from stoker.mailbox.control import send_control
@@ -20,6 +19,7 @@ from stoker.mailbox.messages import MESSAGES, Outbox
 from stoker.model.resident import Resident
 from stoker.spec.jobs import JOB, BaseRef, DatasetRef, TrainJob
 from stoker.spec.lab import ModelSpec, RetentionSpec, TrainSpec
+from stoker.train.run import run_training
 
 
 def run(config: dict[str, Any]) -> dict[str, float]:
