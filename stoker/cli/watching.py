@@ -113,7 +113,10 @@ def _screen(
     facts.add_row("ETA", units.duration(measured.remaining_seconds) if detail["state"] == "running" else "-")
     lines = [
         Text(
-            _event_line(event), style="red" if event["severity"] == "critical" else "", overflow="ellipsis", no_wrap=True
+            _event_line(event),
+            style="red" if event["severity"] == "critical" else "",
+            overflow="ellipsis",
+            no_wrap=True,
         )
         for event in events
     ]

@@ -163,7 +163,7 @@ _ROWS: list[tuple[Any, list[dict[str, Any]]]] = [
             {
                 "evaluation": "e1", "candidate": "main/v1", "against": "base", "benchmark": "heldout", "metric": "nll",
                 "n": 15, "candidate_score": 0.5, "against_score": 3.1, "difference": -2.6, "low": -3.0, "high": -2.2,
-                "p_value": 0.00006, "outcome": "better", "minimum_detectable_effect": 0.2,
+                "p_value": 0.00006, "outcome": "better", "minimum_detectable_effect": 0.2, "is_primary": True,
             }
         ],
     ),
