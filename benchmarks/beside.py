@@ -20,9 +20,9 @@ from typing import Any
 
 import harness
 import models
-import psutil
 from training import intake
 
+from stoker.launchers.local import lower_priority
 from stoker.spec.lab import WorkerSpec
 
 _EVALUATION = """
@@ -98,7 +98,8 @@ def _train(folder: Path, model: Path, dataset: Path, seconds: float) -> float:
     path = folder / "config.json"
     path.write_text(json.dumps(config))
     program = Path(__file__).parent / "sides" / "stoker_side.py"
-    done = subprocess.run([sys.executable, str(program), str(path)], capture_output=True, text=True)
+    command = [sys.executable, str(program), str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, start_new_session=True)
     if done.returncode:
         raise SystemExit(done.stderr[-4000:])
     return float(json.loads(done.stdout.strip().splitlines()[-1])["tokens_per_second"])
@@ -106,8 +107,10 @@ def _train(folder: Path, model: Path, dataset: Path, seconds: float) -> float:
 
 def _start(program: str, *arguments: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", program, *map(str, arguments)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    psutil.Process(process.pid).nice(WorkerSpec().other_nice)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
+    )
+    lower_priority(process.pid, WorkerSpec().other_nice)
     assert process.stdout is not None
     if process.stdout.readline().strip() != "ready":
         raise SystemExit("a neighbour did not start")

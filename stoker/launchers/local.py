@@ -7,6 +7,7 @@ other program's secrets reach it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -86,8 +87,20 @@ def start(
             close_fds=True,
         )
     if nice:
-        _lower(child.pid, nice)
+        lower_priority(child.pid, nice)
     return Process(child.pid, process_started_at(child.pid) or time.time(), child)
+
+
+def lower_priority(pid: int, nice: int) -> None:
+    """Let training go before process `pid`, which leads a session of its own.
+
+    Where the kernel groups processes by session (sched_autogroup), niceness counts only inside a session, so the
+    session gets it too: without that a neighbour at nice 19 takes its full share from a trainer in another session.
+    """
+    with contextlib.suppress(psutil.Error):  # it has ended already; its exit tells
+        psutil.Process(pid).nice(nice)
+    with contextlib.suppress(OSError):  # no such file where the kernel does not group by session
+        Path(f"/proc/{pid}/autogroup").write_text(str(nice))
 
 
 def command_line(module: str, folder: Path, *arguments: str) -> list[str]:
@@ -154,10 +167,3 @@ def _wait(process: Process, seconds: float) -> bool:
             return False
         time.sleep(0.01)
     return True
-
-
-def _lower(pid: int, nice: int) -> None:
-    try:
-        psutil.Process(pid).nice(nice)
-    except psutil.Error:  # it has ended already; its exit tells
-        return

@@ -81,6 +81,8 @@ def test_the_exit_status_of_a_child_is_known(tmp_path: Path, module: str) -> Non
 def test_niceness_is_lowered(tmp_path: Path, module: str) -> None:
     process = local.start(module, tmp_path, log=tmp_path / "log.txt", nice=7)
     assert psutil.Process(process.pid).nice() >= 7
+    group = Path(f"/proc/{process.pid}/autogroup")
+    assert not group.exists() or group.read_text().split()[-1] == "7"
     local.kill(process)
 
 
