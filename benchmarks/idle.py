@@ -37,7 +37,7 @@ def main() -> None:
     for number in range(args.rounds):
         with tempfile.TemporaryDirectory() as folder:
             workspace = _lab(Path(folder) / "lab", number)
-            supervisor = subprocess.Popen([*STOKER, "up"], cwd=workspace.root, stdout=subprocess.DEVNULL)
+            supervisor = subprocess.Popen([*STOKER, "--lab", str(workspace.root), "up"], stdout=subprocess.DEVNULL)
             try:
                 _until_done(workspace, 2)
                 waits.append(_wait_between(workspace))

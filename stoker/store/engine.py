@@ -15,7 +15,8 @@ import orjson
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import NullPool, StaticPool
 
-BUSY_TIMEOUT_MILLISECONDS = 5000
+# On an overloaded machine a process can hold the lock, unscheduled, for longer than the usual five seconds.
+BUSY_TIMEOUT_MILLISECONDS = 30_000
 
 
 def has_wal_bug(version: tuple[int, ...]) -> bool:
