@@ -98,7 +98,7 @@ def test_the_writer_runs_with_the_pragmas_it_relies_on(store: Store) -> None:
         pragma = {name: transaction.connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in (
             "synchronous", "foreign_keys", "busy_timeout", "journal_mode")}  # fmt: skip
     assert pragma == {
-        "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000, "journal_mode": journal_mode().lower()
+        "synchronous": 2, "foreign_keys": 1, "busy_timeout": 30_000, "journal_mode": journal_mode().lower()
     }  # fmt: skip
 
 
