@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stoker-setup
 DEMO ?=
+# Compiling every module takes longer than the whole rest; Python compiles those that are used when they are.
+PIP := $(BIN)/python -m pip install -qq --no-compile -c constraints.txt
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_ROOT_USER_ACTION = ignore
@@ -31,8 +33,9 @@ $(STAMP): pyproject.toml constraints.txt
 	  { rm -rf $(VENV); echo "python3 -m venv failed; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || \
 	  { rm -rf $(VENV); echo "the new .venv has no pip; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
-	$(BIN)/python -m pip install -q -c constraints.txt torch
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[train,dev]'
+	@echo "installing torch, then the rest, into $(VENV) ..."
+	@$(PIP) torch
+	@$(PIP) -e '.[train,dev]'
 	@touch $(STAMP)
 
 demo: setup
@@ -53,7 +56,7 @@ chaos: setup
 	$(BIN)/pytest tests/chaos --kills 200
 
 bench: setup
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[bench]'
+	@$(PIP) -e '.[bench]'
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/line.py
 
