@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from stoker.cli.narration import Narrator
     from stoker.store.records import Event
 
-_NUM_PUZZLES = 14_000
-_SHARE_OF_SECOND = 0.5
+_NUM_PUZZLES = 11_000
+_SHARE_OF_SECOND = 0.4
 _SETTINGS = (
     ("intake.settle_seconds", "0.2"),
     ("evaluate.guards", "syllo-easy"),
@@ -32,7 +32,7 @@ _SAMPLE = "syllo-easy"
 def demo(
     folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="New lab; default: ./demo-lab.")] = None,
     puzzles: Annotated[
-        int, typer.Option(min=200, help="Puzzles in the first file; the second has half as many.")
+        int, typer.Option(min=200, help="Puzzles in the first file; the second has 0.4 times as many.")
     ] = _NUM_PUZZLES,
     seed: Annotated[int, typer.Option(min=0, help="Seed of puzzles and training.")] = 0,
     as_json: AsJson = False,
