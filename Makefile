@@ -58,7 +58,12 @@ chaos: setup
 bench: setup
 	@$(PIP) -e '.[bench]'
 	$(BIN)/python benchmarks/training.py
-	$(BIN)/python benchmarks/line.py
+	$(BIN)/python benchmarks/training.py --loss --rows 1000
+	$(BIN)/python benchmarks/line.py --epochs 1
+	$(BIN)/python benchmarks/idle.py
+	$(BIN)/python benchmarks/beside.py
+	$(BIN)/python benchmarks/watching.py
+	$(BIN)/python benchmarks/verdict_aa.py
 
 docs: setup
 	$(BIN)/python -m stoker.cli.reference docs/reference
