@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import harness
 import numpy as np
 import orjson
 from scipy import stats
@@ -106,20 +107,23 @@ def main() -> None:
     ]
     if options.evaluation:
         settings = [(f"A/A, swapped results of {options.evaluation.name}", swapped(options.evaluation))]
-    print(f"{'setting':<48} {'any better':>12} {'promoted':>10}   95 % interval of promoted")
-    for name, draw in settings:
-        _report(name, *rates(draw, options.draws, options.seed), options.draws)
+    draws = [(name, *rates(draw, options.draws, options.seed)) for name, draw in settings]
     if not options.evaluation:
         for gain in (0.02, 0.05, 0.1):
             found = rates(simulated(64, 100, gain), options.draws, options.seed)
-            _report(f"planted, 64 sealed rows, NLL lower by {gain}", *found, options.draws)
-
-
-def _report(name: str, num_better: int, num_promoted: int, num_draws: int) -> None:
-    ends = stats.binomtest(num_promoted, num_draws).proportion_ci()
-    print(
-        f"{name:<48} {num_better / num_draws:>12.1%} {num_promoted / num_draws:>10.1%}   {ends.low:.1%} to {ends.high:.1%}"
+            draws.append((f"planted, 64 sealed rows, NLL lower by {gain}", *found))
+    body = harness.table(
+        ["setting", 'any "better"', "promoted", "95 % interval of promoted"],
+        [_row(*each, options.draws) for each in draws],
     )
+    section = "Verdicts on equal models" + (", real item results swapped" if options.evaluation else "")
+    harness.write_section(section, " ".join(["python benchmarks/verdict_aa.py", *sys.argv[1:]]), body)
+
+
+def _row(name: str, num_better: int, num_promoted: int, num_draws: int) -> list[str]:
+    ends = stats.binomtest(num_promoted, num_draws).proportion_ci()
+    shares = [f"{num / num_draws:.1%}" for num in (num_better, num_promoted)]
+    return [name, *shares, f"{ends.low:.1%} to {ends.high:.1%}"]
 
 
 if __name__ == "__main__":
