@@ -19,14 +19,21 @@ RESULTS = Path(__file__).parent / "RESULTS.md"
 _HEADER = "# Measured figures\n\nEach section is rewritten by the command it names.\n"
 
 
+def precision() -> str:
+    """Return what a matrix product is computed in where a setting leaves it open: "bf16" or "fp32"."""
+    from stoker.model.device import resolve_hardware
+    from stoker.spec.lab import TrainSpec
+
+    return resolve_hardware(TrainSpec()).precision
+
+
 def machine() -> str:
     """Return processor, cores in use and library versions, for the head of a section."""
     cpu = next(
         (line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.machine()
     )
-    flags = next((line for line in _cpuinfo() if line.startswith("flags")), "")
-    bf16 = "AVX512-BF16" if "avx512_bf16" in flags else "no AVX512-BF16"
-    parts = [f"{cpu}, {len(os.sched_getaffinity(0))} cores, {bf16}", f"Python {platform.python_version()}"]
+    cores = f"{cpu}, {len(os.sched_getaffinity(0))} cores, {'no ' if precision() == 'fp32' else ''}bf16"
+    parts = [cores, f"Python {platform.python_version()}"]
     for package in ("torch", "transformers", "trl", "peft"):
         try:
             parts.append(f"{package} {version(package)}")

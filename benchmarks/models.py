@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 _TEMPLATE = Path(__file__).parent.parent / "stoker" / "model" / "tiny_template.jinja"
 _SHAPES: dict[str, dict[str, int]] = {
@@ -40,6 +40,17 @@ def chats(num: int, seed: int) -> Iterator[dict[str, str]]:
 
 def write_chats(path: Path, num: int, seed: int) -> None:
     path.write_bytes(b"".join(orjson.dumps(chat) + b"\n" for chat in chats(num, seed)))
+
+
+def mean_tokens(model: Path, file: Path) -> int:
+    """Return the mean number of tokens of a file's chats, template included."""
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    lengths = []
+    for line in file.read_bytes().splitlines():
+        chat = orjson.loads(line)
+        messages = [{"role": "user", "content": chat["prompt"]}, {"role": "assistant", "content": chat["answer"]}]
+        lengths.append(len(tokenizer.apply_chat_template(messages, return_dict=True)["input_ids"]))
+    return round(sum(lengths) / len(lengths))
 
 
 def make_model(folder: Path, size: str, seed: int = 0) -> Path:

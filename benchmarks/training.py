@@ -1,7 +1,8 @@
 """Training speed: Stoker beside TRL (defaults; tuned) and a plain PyTorch loop over Stoker's own batches.
 
 Same model, same rows, one process a side, sides in turn, medians over rounds. A token counts when it is real, not
-padding. The held-out loss after one epoch at the same constant rate is compared in a second part (`--loss`).
+padding. Stoker's side has the environment that a lab's worker gets. The held-out loss after one epoch at the same
+constant rate and about the same number of steps is compared in a second part (`--loss`).
 
     python benchmarks/training.py [--sizes 5m,30m] [--methods full,lora] [--threads 1,2] [--rounds 3] [--loss]
 """
@@ -22,8 +23,15 @@ from typing import Any
 
 import harness
 import models
+from sides.clock import WARM_UP_STEPS
+
+from stoker.launchers import local
 
 SIDES = ("trl", "trl-tuned", "stoker", "plain")
+_SPEED_HEADER = (
+    *("model", "method", "cores", "TRL defaults", "TRL tuned", "plain loop", "Stoker"),
+    *("of TRL", "of tuned", "of plain"),
+)
 _PROGRAMS = {"trl": "trl_side.py", "trl-tuned": "trl_side.py", "stoker": "stoker_side.py", "plain": "plain_side.py"}
 
 
@@ -31,8 +39,10 @@ def main() -> None:
     args = _arguments()
     with tempfile.TemporaryDirectory() as temporary:
         bench = Bench(Path(temporary), args)
-        body = bench.speed() if not args.loss else bench.losses()
-    section = "Training speed" if not args.loss else "Held-out loss after one epoch"
+        tell = bench.losses if args.loss else bench.speed
+        for body in tell():
+            print(body, file=sys.stderr)
+    section = "Held-out loss after one epoch" if args.loss else f"Training speed, {harness.precision()}"
     harness.write_section(section, "python " + " ".join(["benchmarks/training.py", *sys.argv[1:]]), body)
 
 
@@ -45,41 +55,36 @@ class Bench:
         self.dataset = intake(self.train, folder)
         self.models = {size: models.make_model(folder / size, size) for size in args.sizes}
 
-    def speed(self) -> str:
+    def speed(self) -> Iterator[str]:
+        """Yield the table so far, after each round."""
         speeds: dict[tuple[str, str, int], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         fill = []
-        for _ in range(self.args.rounds):
+        for round_number in range(1, self.args.rounds + 1):
             for case in self._cases():
                 for side in SIDES:
                     result = self._run(side, *case, seconds=self.args.seconds)
                     speeds[case][side].append(result["tokens_per_second"])
                     fill += [result["fill"]] if "fill" in result else []
                     print(side, *case, f"{result['tokens_per_second']:,.0f} tokens/s", file=sys.stderr)
-        rows = [_speed_row(case, sides) for case, sides in speeds.items()]
-        header = [
-            "model",
-            "method",
-            "cores",
-            "TRL defaults",
-            "TRL tuned",
-            "plain loop",
-            "Stoker",
-            "of TRL",
-            "of tuned",
-            "of plain",
-        ]
-        note = (
-            f"Real tokens per second: median (range) of {self.args.rounds} rounds of {self.args.seconds:g} s a side after "
-            f"3 steps of warm-up. {min(fill):.1%} of Stoker's computed positions held real tokens."
-        )
-        return harness.table(header, rows) + "\n\n" + note
+            rows = [_speed_row(case, sides) for case, sides in speeds.items()]
+            yield harness.table(_SPEED_HEADER, rows) + "\n\n" + self._speed_note(round_number, min(fill))
 
-    def losses(self) -> str:
+    def _speed_note(self, num_rounds: int, fill: float) -> str:
+        return (
+            f"Real tokens per second, median (range) of {num_rounds} rounds; a side ran for {self.args.seconds:g} s, and "
+            f"at least one step, after {WARM_UP_STEPS} steps of warm-up. {fill:.1%} of Stoker's computed positions held "
+            "real tokens."
+        )
+
+    def losses(self) -> Iterator[str]:
+        """Yield the table so far, after each case. Steps are as many as TRL's: 8 rows' worth of tokens each."""
         from heldout import heldout_loss
 
-        rows = []
+        rows: list[list[str]] = []
+        header = ["model", "method", "cores", "untrained", "TRL tuned", "Stoker", "Stoker / TRL"]
         for case in self._cases():
             losses = {}
+            self.args.batch_tokens = 8 * models.mean_tokens(self.models[case[0]], self.train)
             for side in ("trl-tuned", "stoker"):
                 output = self.folder / "out" / "-".join([side, *map(str, case)])
                 self._run(side, *case, seconds=1e9, output=output)
@@ -89,7 +94,7 @@ class Bench:
             rows.append(
                 [*map(str, case), f"{before:.4f}", *(f"{loss:.4f}" for loss in losses.values()), f"{ratio:.4f}"]
             )
-        return harness.table(["model", "method", "cores", "untrained", "TRL tuned", "Stoker", "Stoker / TRL"], rows)
+            yield harness.table(header, rows)
 
     def _cases(self) -> Iterator[tuple[str, str, int]]:
         for size in self.args.sizes:
@@ -113,7 +118,10 @@ class Bench:
         if hasattr(os, "sched_setaffinity"):
             cores = ",".join(str(core) for core in sorted(os.sched_getaffinity(0))[:threads])
             command = ["taskset", "-c", cores, *command]
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        if side == "stoker":
+            environment = local.environment(threads=threads, is_training=True)
+        environment["HF_HUB_OFFLINE"] = "1"
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
         if done.returncode:
             raise SystemExit(f"{side} failed:\n{done.stderr[-4000:]}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-WARM_UP_STEPS = 3
+WARM_UP_STEPS = 2
 
 
 class StepClock:

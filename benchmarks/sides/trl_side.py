@@ -1,4 +1,7 @@
-"""TRL's SFTTrainer: with its defaults ("trl"), or with checkpointing off and grouped by length ("trl-tuned")."""
+"""TRL's SFTTrainer: with its defaults ("trl"), or with checkpointing off and grouped by length ("trl-tuned").
+
+bf16, its default, is off where the hardware has none: emulated, it makes a step some ten times as slow.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,9 @@ from clock import StepClock
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import SFTConfig, SFTTrainer
+
+from stoker.model.device import resolve_hardware
+from stoker.spec.lab import TrainSpec
 
 
 class Stopwatch(TrainerCallback):
@@ -58,6 +64,7 @@ def run(config: dict[str, Any]) -> dict[str, float]:
             num_train_epochs=config["epochs"],
             learning_rate=config["learning_rate"],
             lr_scheduler_type="constant",
+            bf16=resolve_hardware(TrainSpec(threads=config["threads"])).precision == "bf16",
             **(tuned if is_tuned else {}),
         )
         stopwatch = Stopwatch(clock)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from stoker.cli.narration import Narrator
     from stoker.store.records import Event
 
-_NUM_PUZZLES = 11_000
+_NUM_PUZZLES = 14_000
 _SHARE_OF_SECOND = 0.4
 # The longest gold answer has 66 tokens. A model this small is held up by steps, not by rows: large batches.
 _SETTINGS = (

@@ -24,6 +24,7 @@ _PASSED = ("PATH", "HOME", "USER", "LANG", "LANGUAGE", "TZ", "TMPDIR", "VIRTUAL_
 _PASSED_PREFIXES = ("LC_", "XDG_", "PYTHON", "OMP_", "MKL_")
 _TRAINING_PREFIXES = (
     "HF_",
+    "MALLOC_",
     "HUGGING",
     "TRANSFORMERS_",
     "TORCH",
@@ -34,6 +35,13 @@ _TRAINING_PREFIXES = (
     "SSL_",
     "REQUESTS_",
 )
+# glibc hands each large tensor back to the kernel and faults its pages in anew at every step; keeping them makes a
+# 5 M model train 1.2 to 1.3 times as fast on a CPU (`benchmarks/training.py` measures with the same variables).
+_KEEP_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(2**30),
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
+    "MALLOC_TOP_PAD_": str(2**26),
+}
 _TRAINING = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
@@ -111,7 +119,8 @@ def environment(*, threads: int | None, is_training: bool) -> dict[str, str]:
     """Return the variables a process gets: a short list, never the whole environment."""
     prefixes = _PASSED_PREFIXES + (_TRAINING_PREFIXES if is_training else ())
     names = _PASSED + (_TRAINING if is_training else ())
-    kept = {name: value for name, value in os.environ.items() if name in names or name.startswith(prefixes)}
+    kept = dict(_KEEP_MEMORY) if is_training else {}
+    kept |= {name: value for name, value in os.environ.items() if name in names or name.startswith(prefixes)}
     kept["TOKENIZERS_PARALLELISM"] = "false"
     kept["PYTHONUNBUFFERED"] = "1"
     if threads is not None:

@@ -20,6 +20,7 @@ from stoker.model.loss import Loss
 from stoker.spec.lab import TrainSpec
 from stoker.train.plan import Plan
 from stoker.train.progress import Memory
+from stoker.train.resolve import Settings
 from stoker.train.steps import PlannedSteps
 
 logger = logging.getLogger(__name__)
@@ -28,9 +29,9 @@ _OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory",
 _fitted: dict[Hashable, tuple[int, int, Memory]] = {}
 
 
-def first_memory(spec: TrainSpec) -> Memory:
+def first_memory(settings: Settings) -> Memory:
     """Return how the settings ask a step to be computed."""
-    return Memory(spec.accumulation, spec.gradient_checkpointing == "on")
+    return Memory(settings.accumulation, settings.train.gradient_checkpointing == "on")
 
 
 def tighter(memory: Memory, spec: TrainSpec, most_rows: int, outbox: Outbox) -> Memory:

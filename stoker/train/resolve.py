@@ -16,6 +16,7 @@ from stoker.spec.resolve import TINY, resolve_method
 
 _RATES = {"tiny": 5e-3, "full": 2e-5, "lora": 2e-4, "qlora": 2e-4}
 _LONGEST = 4096
+_PART_TOKENS_ON_CPU = 2048  # 3 to 10 % faster than one part of 4096, measured with 5 M and 30 M models
 _NUMERIC = ("warmup_fraction", "decay_fraction", "weight_decay", "max_grad_norm", "attention")
 
 
@@ -27,6 +28,7 @@ class Settings:
     train: TrainSpec
     learning_rate: float
     batch_tokens: int
+    accumulation: int
     max_length: int
     betas: tuple[float, float]
 
@@ -59,11 +61,14 @@ def resolve_settings(job: TrainJob, base_folder: Path, hardware: Hardware) -> Se
     method = resolve_method(job.model, job.base)
     rate = _RATES["tiny" if is_tiny and method == "full" else method]
     batch = 1024 if is_tiny else 8192 if hardware.is_cuda else 4096
+    batch = batch if train.batch_tokens == "auto" else train.batch_tokens
+    parts = 1 if hardware.is_cuda else -(-batch // _PART_TOKENS_ON_CPU)
     return Settings(
         model=job.model.model_copy(update={"method": method}),
         train=train,
         learning_rate=rate if train.learning_rate == "auto" else train.learning_rate,
-        batch_tokens=batch if train.batch_tokens == "auto" else train.batch_tokens,
+        batch_tokens=batch,
+        accumulation=min(parts, 1024) if train.accumulation == "auto" else train.accumulation,
         max_length=longest_row(train, base_folder),
         betas=(0.9, 0.95) if is_tiny else (0.9, 0.999),
     )

@@ -115,7 +115,7 @@ def _get_ready(run: Run, steps: PlannedSteps) -> None:
     if run.memory is None:
         run.outbox.phase("fit")
         key = (run.key, run.settings.batch_tokens)
-        run.memory = fit_memory(key, model, run.loss, steps, first_memory(spec), spec, run.outbox)
+        run.memory = fit_memory(key, model, run.loss, steps, first_memory(run.settings), spec, run.outbox)
     apply_memory(model, steps, run.memory)
     run.outbox.send(
         "plan", total_steps=plan.total_steps, start_step=run.progress.step, rows=int(plan.rows.sum()),

@@ -70,6 +70,14 @@ def test_a_process_gets_a_short_environment_without_secrets(
     local.kill(process)
 
 
+def test_a_worker_keeps_its_memory_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
+    assert local.environment(threads=1, is_training=True)["MALLOC_TRIM_THRESHOLD_"] == str(2**30)
+    assert "MALLOC_TRIM_THRESHOLD_" not in local.environment(threads=1, is_training=False)
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "0")
+    assert local.environment(threads=1, is_training=True)["MALLOC_TRIM_THRESHOLD_"] == "0"
+
+
 def test_the_exit_status_of_a_child_is_known(tmp_path: Path, module: str) -> None:
     process = local.start(module, tmp_path, "quick", log=tmp_path / "log.txt")
     while process.is_alive():

@@ -5,7 +5,7 @@ from train_lab import losses, make_dataset, make_job, messages, train
 from stoker.errors import InvalidInput, WorkerExit
 from stoker.spec.lab import TrainSpec
 from stoker.train import fit, line, segment
-from stoker.train.fit import first_memory, is_out_of_memory, tighter
+from stoker.train.fit import is_out_of_memory, tighter
 from stoker.train.progress import Memory
 from stoker.train.trainer import SegmentTrainer
 
@@ -57,6 +57,13 @@ def test_what_fits_at_once_stays_as_it_is(lab, data):
     assert train(job, folder) is WorkerExit.DONE
     plan = messages(folder, "plan")[0]
     assert plan["accumulation"] == 1 and plan["gradient_checkpointing"] is False
+
+
+@pytest.mark.parametrize(("settings", "parts"), [({}, 2), ({"accumulation": 1}, 1), ({"accumulation": 3}, 3)])
+def test_a_large_step_is_computed_in_parts_that_suit_a_cpu(lab, data, settings, parts):
+    job, folder = make_job(lab, f"large-{len(settings)}-{parts}", [data], batch_tokens=4096, **settings)
+    assert train(job, folder) is WorkerExit.DONE
+    assert messages(folder, "plan")[0]["accumulation"] == parts
 
 
 def test_out_of_memory_recomputes_first_and_then_splits_and_trains_the_same(lab, data, monkeypatch):
@@ -133,7 +140,7 @@ def test_other_errors_are_not_taken_for_memory():
 
 def test_the_ladder_ends_in_a_refusal():
     spec, told = TrainSpec(), Told()
-    memory = first_memory(spec)
+    memory = Memory(1, False)
     seen = [memory]
     with pytest.raises(InvalidInput, match="never cut"):
         while True:
