@@ -73,7 +73,7 @@ class Bench:
         return (
             f"Real tokens per second, median (range) of {num_rounds} rounds; a side ran for {self.args.seconds:g} s, and "
             f"at least one step, after {WARM_UP_STEPS} steps of warm-up. {fill:.1%} of Stoker's computed positions held "
-            "real tokens."
+            "real tokens. TRL's bf16 is off where the hardware has none."
         )
 
     def losses(self) -> Iterator[str]:

@@ -18,5 +18,5 @@ def rate_factor(step: int, total_steps: int, warmup_fraction: float, decay_fract
     warmup = math.ceil(warmup_fraction * total_steps)
     decay = round(decay_fraction * total_steps)
     rise = (step + 1) / warmup if step < warmup else 1.0
-    fall = (total_steps - step) / decay if step >= total_steps - decay else 1.0
+    fall = (total_steps - step) / decay if decay and step >= total_steps - decay else 1.0
     return max(0.0, min(rise, fall))

@@ -27,3 +27,8 @@ def test_without_warm_up_and_decay_the_rate_is_constant():
 def test_where_both_overlap_the_smaller_holds():
     rates = factors(10, 1.0, 1.0)
     assert rates == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.4, 0.3, 0.2, 0.1])
+
+
+def test_a_run_too_short_for_a_decay_holds_its_rate_to_the_end() -> None:
+    assert [rate_factor(step, 2, 0.03, 0.2) for step in range(3)] == [1.0, 1.0, 1.0]
+    assert [rate_factor(step, 5, 0.0, 0.0) for step in range(6)] == [1.0] * 6
