@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from stoker.data.findings import FileRefused, RowProblem
-from stoker.data.formats import convert
-from stoker.data.readers import read_records
+from stoker.data.formats.recognise import convert
+from stoker.data.reading.readers import read_records
+from stoker.data.reading.sniff import sniff
 from stoker.data.rows import Row
-from stoker.data.sniff import sniff
 from stoker.durable import sha256_file
 from stoker.errors import DataError
 from stoker.spec.lab import IntakeSpec

@@ -18,15 +18,15 @@ import orjson
 from stoker.data.benchmarks import read_benchmark
 from stoker.data.dataset import Dataset
 from stoker.data.findings import FileRefused, RowProblem, excerpt
-from stoker.data.formats import KNOWN_SHAPES, Shape, convert
-from stoker.data.index import Index, IndexContent
+from stoker.data.formats.recognise import KNOWN_SHAPES, Shape, convert
 from stoker.data.ledger import LedgerEntry
 from stoker.data.publish import publish_dataset
-from stoker.data.readers import Record, read_records
+from stoker.data.reading.readers import Record, read_records
+from stoker.data.reading.sniff import Kind, sniff
 from stoker.data.rows import Row
-from stoker.data.shingles import ShingleBuilder, find_boilerplate, system_prompt
-from stoker.data.sniff import Kind, sniff
-from stoker.data.split import Split, split_rows
+from stoker.data.sealing.index import Index, IndexContent
+from stoker.data.sealing.shingles import ShingleBuilder, find_boilerplate, system_prompt
+from stoker.data.sealing.split import Split, split_rows
 from stoker.mailbox.messages import Outbox
 from stoker.spec.jobs import IntakeJob
 

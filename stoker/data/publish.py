@@ -11,9 +11,9 @@ import orjson
 
 from stoker.data.dataset import HELDOUT, ROWS, SUMMARY
 from stoker.data.findings import REMEDIES, excerpt
-from stoker.data.index import IndexContent, write_index
 from stoker.data.ledger import LEDGER, LedgerEntry, count_reasons, count_states, write_ledger
-from stoker.data.split import HELD_OUT, Side, Split, large_clusters
+from stoker.data.sealing.index import IndexContent, write_index
+from stoker.data.sealing.split import HELD_OUT, Side, Split, large_clusters
 from stoker.durable import publish_folder, write_json
 from stoker.spec.jobs import IntakeJob
 

@@ -15,8 +15,8 @@ from typing import Any
 from stoker.analysis.verdict import HELDOUT
 from stoker.data.benchmarks import read_benchmark
 from stoker.data.dataset import Dataset
-from stoker.data.overlap import near_trained
 from stoker.data.rows import Row
+from stoker.data.sealing.overlap import near_trained
 from stoker.errors import DataError
 from stoker.evaluate.scorers import NLL, Scorer, find_scorer, is_scorable
 from stoker.spec.jobs import DatasetRef, ItemSet

@@ -11,8 +11,8 @@ import pytest
 from small_lab import SmallLab
 
 from stoker.data.benchmarks import read_benchmark
-from stoker.data.overlap import near_trained
 from stoker.data.rows import Row
+from stoker.data.sealing.overlap import near_trained
 from stoker.durable import sha256_file
 from stoker.errors import DataError
 

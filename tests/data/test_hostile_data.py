@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from small_lab import SmallLab
 
 from stoker.data.findings import FileRefused, RowProblem
-from stoker.data.formats import convert
-from stoker.data.messages import normalise_messages
+from stoker.data.formats.messages import normalise_messages
+from stoker.data.formats.recognise import convert
 from stoker.data.rows import Row
 from stoker.spec.lab import IntakeSpec
 

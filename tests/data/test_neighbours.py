@@ -8,8 +8,8 @@ import random
 import numpy as np
 import pytest
 
-from stoker.data.neighbours import best_match, find_clusters, near_pairs, pair_similarity
-from stoker.data.shingles import EMPTY_HASHES, ShingleBuilder, ShingleSets, find_boilerplate, words_of
+from stoker.data.sealing.neighbours import best_match, find_clusters, near_pairs, pair_similarity
+from stoker.data.sealing.shingles import EMPTY_HASHES, ShingleBuilder, ShingleSets, find_boilerplate, words_of
 
 
 def sets_of(texts: list[str]) -> ShingleSets:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from stoker.data.findings import FileRefused
-from stoker.data.readers import MAX_BLOCK_CHARS, Record, read_records
-from stoker.data.sniff import sniff
+from stoker.data.reading.readers import MAX_BLOCK_CHARS, Record, read_records
+from stoker.data.reading.sniff import sniff
 from stoker.spec.lab import IntakeSpec
 
 

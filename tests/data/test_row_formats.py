@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stoker.data.findings import REMEDIES, RowProblem
-from stoker.data.formats import convert
+from stoker.data.formats.recognise import convert
 from stoker.data.rows import Row
 
 QUESTION = {"role": "user", "content": "q"}

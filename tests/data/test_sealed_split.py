@@ -14,9 +14,9 @@ from small_lab import SmallLab
 
 from stoker.data.dataset import Dataset
 from stoker.data.findings import FileRefused
-from stoker.data.index import Index
 from stoker.data.rows import Row
-from stoker.data.shingles import ShingleBuilder, row_words
+from stoker.data.sealing.index import Index
+from stoker.data.sealing.shingles import ShingleBuilder, row_words
 from stoker.spec.lab import IntakeSpec, SplitSpec
 
 
@@ -91,7 +91,7 @@ def test_no_trained_row_is_ever_near_a_sealed_one(
 
 
 def test_the_seal_holds_even_where_minhash_misses_every_pair(lab: SmallLab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stoker.data.split.find_clusters", lambda sets, *_: np.arange(len(sets)))
+    monkeypatch.setattr("stoker.data.sealing.split.find_clusters", lambda sets, *_: np.arange(len(sets)))
     chooser = random.Random(0)
     rows = random_rows(chooser, 60)
     summary = lab.take_rows([*rows, *(perturbed(chooser, row, 1) for row in rows)]).summary

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from stoker.data.rows import Row
-from stoker.data.shingles import ShingleBuilder, ShingleSets, find_boilerplate, words_of
+from stoker.data.sealing.shingles import ShingleBuilder, ShingleSets, find_boilerplate, words_of
 
 
 def sets_of(*texts: str) -> ShingleSets:

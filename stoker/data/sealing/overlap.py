@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stoker.data.dataset import Dataset
-from stoker.data.index import Index
-from stoker.data.neighbours import best_match, best_prompt_match
 from stoker.data.rows import Row
-from stoker.data.shingles import ShingleBuilder, find_boilerplate
-from stoker.data.split import both
+from stoker.data.sealing.index import Index
+from stoker.data.sealing.neighbours import best_match, best_prompt_match
+from stoker.data.sealing.shingles import ShingleBuilder, find_boilerplate
+from stoker.data.sealing.split import both
 
 
 def near_trained(rows: Sequence[Row], folders: Sequence[Path]) -> dict[str, str]:

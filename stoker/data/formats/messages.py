@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from stoker.data.findings import RowProblem, shown
+from stoker.data.reading.strict_json import parse_inner
 from stoker.data.rows import Message
-from stoker.data.strict_json import parse_inner
 
 _ROLE_OF = {
     "system": "system", "developer": "system",

@@ -15,7 +15,7 @@ from rensa import RMinHash
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
-from stoker.data.shingles import Hashes, Indices, ShingleSets, is_member, sorted_unique
+from stoker.data.sealing.shingles import Hashes, Indices, ShingleSets, is_member, sorted_unique
 
 Scores = npt.NDArray[np.float64]
 

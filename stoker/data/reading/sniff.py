@@ -14,8 +14,8 @@ import orjson
 from charset_normalizer import from_bytes
 
 from stoker.data.findings import FileRefused
-from stoker.data.formats import is_known_shape
-from stoker.data.lines import BOM, read_lines
+from stoker.data.formats.recognise import is_known_shape
+from stoker.data.reading.lines import BOM, read_lines
 from stoker.spec.lab import IntakeSpec
 
 Kind = Literal["jsonl", "json", "text"]

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from stoker.data.shingles import Hashes, Indices, ShingleSets
+from stoker.data.sealing.shingles import Hashes, Indices, ShingleSets
 
 INDEX = "index.npz"
 

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import orjson
 
 from stoker.data.findings import FileRefused, RowProblem
-from stoker.data.formats import is_known_shape
-from stoker.data.lines import BOM, read_lines
-from stoker.data.sniff import MEGABYTE, Kind
-from stoker.data.strict_json import MAX_DEPTH, is_too_deep
+from stoker.data.formats.recognise import is_known_shape
+from stoker.data.reading.lines import BOM, read_lines
+from stoker.data.reading.sniff import MEGABYTE, Kind
+from stoker.data.reading.strict_json import MAX_DEPTH, is_too_deep
 from stoker.spec.lab import IntakeSpec
 
 MIN_BLOCK_CHARS, MAX_BLOCK_CHARS = 400, 4000

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from stoker.data.benchmarks import Benchmark
-from stoker.data.index import Index, IndexContent, lookup
-from stoker.data.neighbours import best_match, best_prompt_match, find_clusters
-from stoker.data.shingles import Hashes, Indices, ShingleBuilder, find_boilerplate
+from stoker.data.sealing.index import Index, IndexContent, lookup
+from stoker.data.sealing.neighbours import best_match, best_prompt_match, find_clusters
+from stoker.data.sealing.shingles import Hashes, Indices, ShingleBuilder, find_boilerplate
 from stoker.spec.lab import SplitSpec
 
 SEAL_CONSTANT = b"stoker sealed split 1\n"

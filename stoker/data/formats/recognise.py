@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from stoker.data.findings import RowProblem, shown
-from stoker.data.messages import normalise_messages, normalise_sharegpt, normalise_tools
+from stoker.data.formats.messages import normalise_messages, normalise_sharegpt, normalise_tools
 from stoker.data.rows import Message, Row
 
 QUESTION_KEYS = ("question", "query", "instruction", "input", "problem", "prompt")

@@ -1,0 +1,1 @@
+"""From records to canonical rows: which format a row is in, and its conversion."""

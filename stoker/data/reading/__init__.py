@@ -1,0 +1,1 @@
+"""From bytes to records: containers, encodings, and one reader for each kind of file."""
