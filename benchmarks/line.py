@@ -23,7 +23,7 @@ import orjson
 from training import intake
 
 from stoker.data.dataset import Dataset
-from stoker.data.rows import Row, row_id
+from stoker.data.rows import Row
 from stoker.durable import read_manifest
 from stoker.errors import WorkerExit
 from stoker.mailbox.journal import JournalReader
@@ -167,7 +167,7 @@ class Line:
 
 def _row(puzzle: Puzzle) -> Row:
     messages = ({"role": "user", "content": puzzle.prompt}, {"role": "assistant", "content": puzzle.answer})
-    return Row(id=row_id(messages=messages), line=1, messages=messages, text=None, tools=None)
+    return Row.from_content(1, messages)
 
 
 def _table(results: dict[str, list[dict[str, Any]]]) -> str:

@@ -19,7 +19,7 @@ from types import FrameType
 
 from stoker.data.findings import FileRefused
 from stoker.data.intake import take_in
-from stoker.data.reading.sniff import MEGABYTE
+from stoker.data.reading.source import MEGABYTE
 from stoker.data.report import render_report
 from stoker.errors import DiskFull, UserError, WorkerExit
 from stoker.mailbox.messages import Outbox

@@ -7,16 +7,17 @@ is an error that names it.
 
 from __future__ import annotations
 
+import tempfile
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from stoker.data.findings import FileRefused, RowProblem
 from stoker.data.formats.recognise import convert
-from stoker.data.reading.readers import read_records
-from stoker.data.reading.sniff import sniff
+from stoker.data.reading.readers import open_file, read_records
+from stoker.data.reading.source import Record
 from stoker.data.rows import Row
 from stoker.durable import sha256_file
 from stoker.errors import DataError
@@ -48,6 +49,12 @@ class Benchmark:
     description: str = ""
 
 
+def _records(path: Path, spec: IntakeSpec) -> Iterator[Record]:
+    with tempfile.TemporaryDirectory() as scratch:
+        for source in open_file(path, path.name, spec, Path(scratch)).sources:
+            yield from read_records(source, spec)
+
+
 def read_benchmark(path: Path) -> Benchmark:
     """Read a benchmark; DataError names the file and line of the first thing that is wrong."""
     header = _read_header(path.with_suffix(".toml"))
@@ -55,7 +62,7 @@ def read_benchmark(path: Path) -> Benchmark:
     items: list[Item] = []
     lines: dict[str, int] = {}
     try:
-        for record in read_records(path, path.name, sniff(path, path.name, spec), spec):
+        for record in _records(path, spec):
             if record.problem is not None:
                 raise record.problem
             item = _item(record.value, record.line, header.get("system"))

@@ -13,6 +13,7 @@ from stoker.data.ledger import LEDGER
 from stoker.data.rows import Row
 
 SUMMARY, ROWS, HELDOUT = "dataset.json", "rows.jsonl", "heldout.jsonl"
+KEPT, KEPT_HELDOUT = "preference.jsonl", "preference_heldout.jsonl"
 
 
 class Dataset:
@@ -28,8 +29,13 @@ class Dataset:
         return summary
 
     def train_rows(self) -> list[Row]:
-        """Return the rows to train on, in file order."""
+        """Return the rows to train on, in file order; preference rows are not among them."""
         return [Row.from_json(record) for record in _records(self.folder / ROWS)]
+
+    def preference_rows(self) -> list[Row]:
+        """Return the rows that are kept for preference training."""
+        path = self.folder / KEPT
+        return [Row.from_json(record) for record in _records(path)] if path.exists() else []
 
     def heldout_rows(self, *, representatives_only: bool = True) -> list[Row]:
         """Return the sealed rows: one per cluster, which is what is evaluated, or all that are held out."""

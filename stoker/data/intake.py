@@ -18,12 +18,13 @@ import orjson
 from stoker.data.benchmarks import read_benchmark
 from stoker.data.dataset import Dataset
 from stoker.data.findings import FileRefused, RowProblem, excerpt
-from stoker.data.formats.recognise import KNOWN_SHAPES, Shape, convert
+from stoker.data.formats.keys import KNOWN_SHAPES
+from stoker.data.formats.recognise import Shape, convert
 from stoker.data.ledger import LedgerEntry
-from stoker.data.publish import publish_dataset
-from stoker.data.reading.readers import Record, read_records
-from stoker.data.reading.sniff import Kind, sniff
-from stoker.data.rows import Row
+from stoker.data.publish import Found, publish_dataset
+from stoker.data.reading.readers import Opened, open_file, read_records
+from stoker.data.reading.source import Record
+from stoker.data.rows import TRAINED_KINDS, Row
 from stoker.data.sealing.index import Index, IndexContent
 from stoker.data.sealing.shingles import ShingleBuilder, find_boilerplate, system_prompt
 from stoker.data.sealing.split import Split, split_rows
@@ -38,10 +39,16 @@ _PLACEHOLDER = re.compile(r"\{\{\s*([A-Za-z_][\w.]*)\s*\}\}")
 
 @dataclass
 class Reading:
-    """What the first pass found: the ledger so far, and for each unique valid row its place in it."""
+    """What the first pass found: the ledger so far, and for each unique valid row its place in it.
 
+    `member` is the file of a zip that is being read.
+    """
+
+    notes: list[str] = field(default_factory=list)
+    member: str = ""
     entries: list[LedgerEntry] = field(default_factory=list)
     entry_of_row: list[int] = field(default_factory=list)
+    is_kept: list[bool] = field(default_factory=list)  # for preference training, row for row with `entry_of_row`
     formats: Counter[str] = field(default_factory=Counter)
     unused_keys: Counter[str] = field(default_factory=Counter)
     placeholders: Counter[str] = field(default_factory=Counter)
@@ -55,37 +62,40 @@ class Reading:
 def take_in(job: IntakeJob, folder: Path, outbox: Outbox) -> dict[str, Any]:
     """Publish the dataset of a job and return its summary; FileRefused (or another UserError) publishes nothing."""
     name = job.dataset.name
-    kind = sniff(job.file, name, job.intake)
+    opened = open_file(job.file, name, job.intake, folder)
     earlier = [Index(dataset.folder, dataset.name) for dataset in job.earlier]
     benchmarks = [read_benchmark(path) for path in job.benchmarks]
     spool = folder / SPOOL
     try:
         outbox.phase("read")
-        reading = _read(job, kind, spool, outbox)
+        reading = _read(job, opened, spool, outbox)
         _refuse_if_nothing_is_left(reading, name)
         outbox.phase("compare", 0, len(reading.entry_of_row))
         content = _index_content(reading, job)
         split = split_rows(content, earlier, benchmarks, job.split)
-        if split.too_small and not _can_be_proven_otherwise(job):
+        if split.too_small and not all(reading.is_kept) and not _can_be_proven_otherwise(job):
             raise _too_small(name, split, job)
         outbox.phase("publish", 0, len(reading.entries))
-        return publish_dataset(job, reading.entries, reading.entry_of_row, content, split, spool, _facts(reading))
+        found = Found(reading.entries, reading.entry_of_row, reading.is_kept, spool, **_facts(reading))
+        return publish_dataset(job, found, content, split)
     finally:
         spool.unlink(missing_ok=True)
 
 
-def _read(job: IntakeJob, kind: Kind, spool: Path, outbox: Outbox) -> Reading:
-    reading = Reading()
+def _read(job: IntakeJob, opened: Opened, spool: Path, outbox: Outbox) -> Reading:
+    reading = Reading(notes=list(opened.notes))
     with spool.open("wb") as file:
-        for record in read_records(job.file, job.dataset.name, kind, job.intake):
-            try:
-                row, shape = _row_of(record)
-            except RowProblem as problem:
-                _quarantine(reading, record, problem)
-            else:
-                _add(reading, row, shape, file)
-            if len(reading.entries) % _PHASE_ROWS == 0:
-                outbox.phase("read", len(reading.entries))
+        for source in opened.sources:
+            reading.member = source.member if len(opened.sources) > 1 else ""
+            for record in read_records(source, job.intake):
+                try:
+                    row, shape = _row_of(record)
+                except RowProblem as problem:
+                    _quarantine(reading, record, problem)
+                else:
+                    _add(reading, row, shape, file)
+                if len(reading.entries) % _PHASE_ROWS == 0:
+                    outbox.phase("read", len(reading.entries))
     return reading
 
 
@@ -98,7 +108,7 @@ def _row_of(record: Record) -> tuple[Row, Shape]:
 def _quarantine(reading: Reading, record: Record, problem: RowProblem) -> None:
     if problem.code == "unknown-keys":
         reading.keys.update(map(str, record.value))
-    entry = LedgerEntry(record.line, None, "quarantined", problem.code, problem.reason)
+    entry = LedgerEntry(record.line, None, "quarantined", problem.code, problem.reason, member=reading.member)
     entry.remedy, entry.excerpt = problem.remedy, excerpt(record.raw)
     reading.entries.append(entry)
 
@@ -110,10 +120,13 @@ def _add(reading: Reading, row: Row, shape: Shape, spool: Any) -> None:
     place = len(reading.entries)
     if (first := reading.first_places.setdefault(row.id, place)) != place:
         reason = f"the same row is on line {reading.entries[first].line} (row {first + 1})"
-        reading.entries.append(LedgerEntry(row.line, row.id, "duplicate", "duplicate-in-file", reason))
+        reading.entries.append(
+            LedgerEntry(row.line, row.id, "duplicate", "duplicate-in-file", reason, member=reading.member)
+        )
         return
     reading.entry_of_row.append(place)
-    reading.entries.append(LedgerEntry(row.line, row.id, "train"))
+    reading.is_kept.append(row.kind not in TRAINED_KINDS)
+    reading.entries.append(LedgerEntry(row.line, row.id, "train", member=reading.member))
     record = orjson.dumps(row.to_json(), option=orjson.OPT_APPEND_NEWLINE)
     spool.write(record)
     if b"{{" in record:
@@ -188,7 +201,7 @@ def _too_small(name: str, split: Split, job: IntakeJob) -> FileRefused:
 def _facts(reading: Reading) -> dict[str, Any]:
     """Return the format and the notes of a file, for its summary."""
     formats = [name for name, _ in reading.formats.most_common()]
-    notes = []
+    notes = reading.notes
     if reading.num_placeholder_rows:
         names = ", ".join("{{" + name + "}}" for name, _ in reading.placeholders.most_common(6))
         notes.append(

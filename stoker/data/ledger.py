@@ -18,7 +18,7 @@ STATES = ("train", "held_out", "duplicate", "quarantined")
 
 @dataclass(slots=True)
 class LedgerEntry:
-    """What happened to one input row. `remedy` and `excerpt` are set for rows that are not used."""
+    """What happened to one input row. `remedy` and `excerpt` are set for rows that are not used, `member` in a zip."""
 
     line: int
     row: str | None
@@ -28,6 +28,7 @@ class LedgerEntry:
     cluster: int | None = None
     remedy: str = ""
     excerpt: str = ""
+    member: str = ""
 
 
 def write_ledger(path: Path, entries: Sequence[LedgerEntry]) -> None:
@@ -38,10 +39,9 @@ def write_ledger(path: Path, entries: Sequence[LedgerEntry]) -> None:
                 "line": entry.line, "row": entry.row, "state": entry.state,
                 "code": entry.code, "reason": entry.reason, "cluster": entry.cluster,
             }  # fmt: skip
-            if entry.remedy:
-                record["remedy"] = entry.remedy
-            if entry.excerpt:
-                record["excerpt"] = entry.excerpt
+            for key in ("member", "remedy", "excerpt"):
+                if value := getattr(entry, key):
+                    record[key] = value
             file.write(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 
-from stoker.data.dataset import HELDOUT, ROWS, SUMMARY
+from stoker.data.dataset import HELDOUT, KEPT, KEPT_HELDOUT, ROWS, SUMMARY
 from stoker.data.findings import REMEDIES, excerpt
 from stoker.data.ledger import LEDGER, LedgerEntry, count_reasons, count_states, write_ledger
 from stoker.data.sealing.index import IndexContent, write_index
@@ -24,22 +26,27 @@ _STATE_OF_SIDE = {
 }  # fmt: skip
 
 
-def publish_dataset(
-    job: IntakeJob,
-    entries: Sequence[LedgerEntry],
-    entry_of_row: Sequence[int],
-    content: IndexContent,
-    split: Split,
-    spool: Path,
-    facts: dict[str, Any],
-) -> dict[str, Any]:
-    """Publish `job.dataset.folder` and return its summary. `spool` holds the canonical rows in order."""
-    _complete_ledger(entries, entry_of_row, split)
-    summary = _summary(job, entries, split, content, facts)
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was read: every input row's ledger entry; for each unique valid row its entry's place, and whether it is kept
+    for preference training; the canonical rows in order, at `spool`."""
+
+    entries: Sequence[LedgerEntry]
+    entry_of_row: Sequence[int]
+    is_kept: Sequence[bool]
+    spool: Path
+    format: str
+    notes: Sequence[str]
+
+
+def publish_dataset(job: IntakeJob, found: Found, content: IndexContent, split: Split) -> dict[str, Any]:
+    """Publish `job.dataset.folder` and return its summary."""
+    _complete_ledger(found.entries, found.entry_of_row, split)
+    summary = _summary(job, found, split, content)
     manifest_facts = {"dataset": job.dataset.id, "file_sha256": job.file_sha256}
     with publish_folder(job.dataset.folder, manifest_facts, fault="dataset") as staging:
         large = {cluster: "" for cluster, _ in large_clusters(split)[:NUM_LARGEST_CLUSTERS]}
-        num_written = _write_rows(staging, spool, content, split, entries, entry_of_row, large)
+        num_written = _write_rows(staging, found, content, split, large)
         assert num_written == (summary["train"], summary["held_out"]), "every row is in the file of its side"
         _describe_large_clusters(summary, split, content, large)
         held_out = split.rows(*HELD_OUT)
@@ -50,7 +57,7 @@ def publish_dataset(
             split.rows(Side.SEALED),
             (content.ids[held_out], content.lines[held_out]),
         )
-        write_ledger(staging / LEDGER, entries)
+        write_ledger(staging / LEDGER, found.entries)
         write_json(staging / SUMMARY, summary)
     return summary
 
@@ -66,20 +73,18 @@ def _complete_ledger(entries: Sequence[LedgerEntry], entry_of_row: Sequence[int]
 
 
 def _write_rows(
-    staging: Path,
-    spool: Path,
-    content: IndexContent,
-    split: Split,
-    entries: Sequence[LedgerEntry],
-    entry_of_row: Sequence[int],
-    large: dict[int, str],
+    staging: Path, found: Found, content: IndexContent, split: Split, large: dict[int, str]
 ) -> tuple[int, int]:
     """Deal the spool's rows to their sides; fill in excerpts of large clusters and of rows quarantined late."""
     representatives = _representatives(content, split)
     num_trained = num_held_out = 0
-    with spool.open("rb") as rows, (staging / ROWS).open("wb") as train, (staging / HELDOUT).open("wb") as heldout:
+    with contextlib.ExitStack() as stack:
+        rows = stack.enter_context(found.spool.open("rb"))
+        names = ((ROWS, HELDOUT), (KEPT, KEPT_HELDOUT)) if any(found.is_kept) else ((ROWS, HELDOUT),)
+        files = [[stack.enter_context((staging / name).open("wb")) for name in pair] for pair in names]
         for row, record in enumerate(rows):
             side, cluster = Side(int(split.side[row])), int(split.clusters[row])
+            train, heldout = files[found.is_kept[row]]
             if large.get(cluster) == "":
                 large[cluster] = excerpt(record)
             if side == Side.TRAINED:
@@ -90,7 +95,7 @@ def _write_rows(
                 heldout.write(record.rstrip()[:-1] + b"," + extra[1:] + b"\n")
                 num_held_out += 1
             elif side == Side.QUARANTINED:
-                entries[entry_of_row[row]].excerpt = excerpt(record)
+                found.entries[found.entry_of_row[row]].excerpt = excerpt(record)
     return num_trained, num_held_out
 
 
@@ -102,12 +107,13 @@ def _representatives(content: IndexContent, split: Split) -> set[int]:
     return set(order[is_first].tolist())
 
 
-def _summary(
-    job: IntakeJob, entries: Sequence[LedgerEntry], split: Split, content: IndexContent, facts: dict[str, Any]
-) -> dict[str, Any]:
-    counts = count_states(entries)
-    notes = [*facts["notes"], *split.notes]
-    reasons = count_reasons(entries)
+def _summary(job: IntakeJob, found: Found, split: Split, content: IndexContent) -> dict[str, Any]:
+    counts = count_states(found.entries)
+    num_kept = int((np.array(found.is_kept, bool) & (split.side == Side.TRAINED)).sum())
+    notes = [*found.notes, *split.notes]
+    if num_kept:
+        notes.append(f"{num_kept} preference rows are kept; supervised training skips them")
+    reasons = count_reasons(found.entries)
     for code, text in (
         ("near-sealed", "near sealed rows and are held out"),
         ("sealed-copy", "copies of held-out rows and stay held out"),
@@ -118,8 +124,8 @@ def _summary(
     if counts["train"] == 0:
         notes.append("nothing is left to train on: every row is held out, a duplicate or quarantined")
     return {
-        "id": job.dataset.id, "name": job.dataset.name, "file_sha256": job.file_sha256, "format": facts["format"],
-        **counts, "reasons": reasons, "notes": notes,
+        "id": job.dataset.id, "name": job.dataset.name, "file_sha256": job.file_sha256, "format": found.format,
+        **counts, "preference_rows": num_kept, "reasons": reasons, "notes": notes,
         "num_clusters": split.num_clusters, "sealed_clusters": len(split.sealed_clusters), "largest_clusters": [],
         "too_small": split.too_small, "num_boilerplate_shingles": len(content.boilerplate),
         "similarity": job.split.similarity, "boilerplate_share": job.split.boilerplate_share,

@@ -118,8 +118,8 @@ class _Check:
     def _compare(self, row: Row, given: list[NDArray[np.int32]], expected: list[list[int]]) -> None:
         if len(given) % len(expected):
             self._refuse(
-                row.line, f"{len(given)} trained answers, but {len(expected)} assistant turns",
-                "every assistant turn is trained", "report this row; the template splits its turns in an unknown way",
+                row.line, f"{len(given)} trained answers, but {len(expected)} turns to train",
+                "every assistant turn is trained, unless its weight is 0", "report this row; the template splits its turns in an unknown way",
             )  # fmt: skip
         for prompt, wanted in zip(given, expected, strict=False):
             if not np.array_equal(prompt, wanted):

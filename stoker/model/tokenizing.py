@@ -1,8 +1,8 @@
 """From rows to token sequences, through the tokenizer's own chat template.
 
 Two things hold by construction. The tokens before an answer are exactly `encode_prompt` of the messages before it:
-prompt and answer are tokenised apart, as generation does. Every assistant turn is trained once, up to and including
-its stop token: turns share a sequence as long as each next prompt continues it token for token (templates that drop
+prompt and answer are tokenised apart, as generation does. Every assistant turn but those of weight 0 is trained once, up
+to and including its stop token: turns share a sequence as long as each next prompt continues it token for token (templates that drop
 earlier thinking break that), otherwise a turn becomes a sequence of its own. `mask_proof` checks both afterwards.
 """
 
@@ -94,7 +94,7 @@ def encode_row_prompt(row: Row, tokenizer: Any) -> Ids:
     """Return the prompt of a row's last answer, as it is trained: thinking is on when the answer holds thinking."""
     if row.messages is None:
         raise _refusal(f"line {row.line}: a row of plain text has no prompt")
-    answers = [i for i, message in enumerate(row.messages) if message["role"] == "assistant"]
+    answers = row.trained_turns()
     if not answers:
         return encode_prompt(row.messages, row.tools, tokenizer)
     turn = _turn(row, answers[-1], chat_of(tokenizer))
@@ -102,12 +102,9 @@ def encode_row_prompt(row: Row, tokenizer: Any) -> Ids:
 
 
 def row_prompts(rows: Sequence[Row], tokenizer: Any) -> list[list[list[int]]]:
-    """Return, for each conversation, the prompt of each assistant turn, every one tokenised as a whole text."""
+    """Return, for each conversation, the prompt of each trained turn, every one tokenised as a whole text."""
     chat = chat_of(tokenizer)
-    texts = [
-        [_turn(row, i, chat).prompt for i, message in enumerate(row.messages or ()) if message["role"] == "assistant"]
-        for row in rows
-    ]
+    texts = [[_turn(row, i, chat).prompt for i in row.trained_turns()] for row in rows]
     ids = iter(_tokenize([text for prompts in texts for text in prompts], tokenizer))
     return [[next(ids) for _ in prompts] for prompts in texts]
 
@@ -147,9 +144,9 @@ def _tokenize_pieces(plans: list[_Plan], tokenizer: Any) -> _Tokens | None:
 
 def _plan(row: Row, chat: Chat) -> _Plan:
     assert row.messages is not None
-    turns = [_turn(row, i, chat) for i, message in enumerate(row.messages) if message["role"] == "assistant"]
+    turns = [_turn(row, i, chat) for i in row.trained_turns()]
     if not turns:
-        raise _refusal(f"line {row.line}: no assistant turn, so nothing to train")
+        raise _refusal(f"line {row.line}: no turn of the assistant is trained")
     plan = _Plan(row, turns)
     _lay_out(plan, chat, cuts=frozenset())
     return plan

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from stoker.spec.base import Spec
 from stoker.spec.presets import PRESETS
@@ -47,13 +47,32 @@ class IntakeSpec(Spec):
         1.0, gt=0, le=3600, description="How often the inbox is looked at when polling (seconds)."
     )
     max_file_megabytes: float = Field(4096.0, gt=0, description="A larger file is rejected (megabytes).")
+    max_expansion: float = Field(
+        200.0,
+        ge=1,
+        description="A packed file that unpacks to more than 64 MB and this many times its size is rejected.",
+    )
     max_line_megabytes: float = Field(8.0, gt=0, le=1024, description="A longer line is quarantined (megabytes).")
+    encoding: str = Field(
+        "auto",
+        description='What a text file that is neither UTF-8 nor UTF-16 is read as, for example "cp1252". "auto": it is rejected, with a preview.',
+    )
     memory_megabytes: int = Field(
         4096, ge=256, description="Address space of the process that parses files (megabytes)."
     )
     allow_unproven: bool = Field(
         False, description="Train on a file too small to hold anything out in a lab that has nothing else to judge by."
     )
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_an_encoding(cls, value: str) -> str:
+        if value != "auto":
+            try:
+                "".encode(value)
+            except LookupError:
+                raise ValueError(f"{value!r} is no known encoding; for example cp1252") from None
+        return value
 
 
 class SplitSpec(Spec):

@@ -215,6 +215,9 @@ def record_summary(transaction: Transaction, dataset: DatasetRecord, summary: di
     if is_empty:
         transaction.event("warn", "dataset.empty", f"{text}; no row of it is left to train", dataset=dataset.id)
         return
+    if counts["train"] == int(summary.get("preference_rows", 0)):
+        transaction.event("info", "dataset.kept", f"{text}; kept for preference training", dataset=dataset.id)
+        return
     job_id = queue.add_job(transaction, dataset.id, dataset.priority)
     transaction.event("info", "dataset.ready", text, dataset=dataset.id, job=job_id, **counts)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import random
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -122,9 +124,34 @@ def test_a_file_of_quarantined_rows_is_refused_with_its_first_reasons(lab: Small
     assert len(caught.value.findings) == 10 and caught.value.line == 1
 
 
-def test_preference_data_is_refused_with_its_reason(lab: SmallLab) -> None:
-    with pytest.raises(FileRefused, match="preference data is not trained on"):
-        lab.take(as_lines([{"prompt": "q", "chosen": "a", "rejected": "b"}] * 3))
+def test_preference_rows_are_kept_apart_and_counted(lab: SmallLab) -> None:
+    chats = question_rows(60)
+    pairs = [{"prompt": row["question"] + " Say it again", "chosen": row["answer"], "rejected": "no"} for row in chats]
+    dataset = lab.take_rows([*chats, *pairs, {**pairs[0]}])
+    summary = dataset.summary
+    assert summary["rows_in"] == 121 and summary["duplicate"] == 1
+    assert summary["format"] == "mixed: preference, query-response"
+    assert summary["train"] == len(dataset.train_rows()) + len(dataset.preference_rows())
+    assert summary["preference_rows"] == len(dataset.preference_rows()) > 40
+    assert {row.kind for row in dataset.preference_rows()} == {"preference"}
+    assert {row.kind for row in dataset.train_rows() + dataset.heldout_rows()} == {"chat"}
+    assert any("supervised training skips them" in note for note in summary["notes"])
+
+
+def test_a_small_file_of_pairs_needs_no_proof(lab: SmallLab) -> None:
+    summary = lab.take_rows([{"prompt": "q", "chosen": "a", "rejected": "b"}]).summary
+    assert (summary["train"], summary["preference_rows"]) == (1, 1)
+
+
+def test_members_of_a_zip_are_named_in_the_ledger(lab: SmallLab) -> None:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("one.jsonl", as_lines(question_rows(40)))
+        archive.writestr("two.csv", "question,answer\nWho is it?,\nWho was that?,It was me\n")
+    dataset = lab.take(file.getvalue(), "both.zip")
+    rejected = [entry for entry in dataset.ledger() if entry["state"] == "quarantined"]
+    assert [(entry["member"], entry["line"], entry["code"]) for entry in rejected] == [("two.csv", 2, "empty-answer")]
+    assert dataset.summary["rows_in"] == 42
 
 
 def test_placeholders_and_unused_keys_are_notes(lab: SmallLab) -> None:
@@ -145,5 +172,5 @@ def test_a_file_of_nothing_new_is_taken_with_nothing_to_train(lab: SmallLab) -> 
 def test_mixed_formats_in_one_file_are_named(lab: SmallLab) -> None:
     rows = [*question_rows(40), {"text": "Some plain words of an own kind."}]
     dataset = lab.take_rows(rows)
-    assert dataset.summary["format"] == "mixed: question-answer, text"
+    assert dataset.summary["format"] == "mixed: query-response, text"
     assert len([row for row in dataset.train_rows() + dataset.heldout_rows() if row.text]) == 1

@@ -40,12 +40,75 @@ def row_of(record: Any) -> Row:
         {"problem": "q", "solution": "a"},
         {"input": "q", "target": "a"},
         {"query": "q", "output": "a"},
+        {"Question": "q", "Answer": "a"},
+        {"Prompt ": "q", "Completion": "a"},
+        {"input": "q", "text": "a"},
+        {"conversation": [{"human": "q", "assistant": "a"}]},
+        {"conversations": [{"role": "prompter", "text": "q"}, {"role": "assistant", "text": "a"}]},
+        {"messages": [QUESTION, {**ANSWER, "weight": 1}]},
+        {"prompt": "q", "completion": "a", "label": "spam"},
     ],
 )
 def test_every_format_becomes_the_same_row(record: dict[str, Any]) -> None:
     row = row_of(record)
     assert row.messages == (QUESTION, ANSWER)
     assert row.id == row_of({"messages": [QUESTION, ANSWER]}).id
+
+
+PAIR = {"messages": (QUESTION,), "chosen": (ANSWER,), "rejected": ({"role": "assistant", "content": "b"},)}
+WORSE = {"role": "assistant", "content": "b"}
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"prompt": "q", "chosen": "a", "rejected": "b"},
+        {"prompt": [QUESTION], "chosen": [ANSWER], "rejected": [WORSE]},
+        {"question": "q", "response_chosen": "a", "response_rejected": "b"},
+        {"instruction": "q", "input": "", "chosen": "a", "rejected": "b"},
+        {"chosen": [QUESTION, ANSWER], "rejected": [QUESTION, WORSE]},
+        {"prompt": "q", "chosen": [QUESTION, ANSWER], "rejected": [QUESTION, WORSE], "score_chosen": 4.0},
+        {"messages": [QUESTION, ANSWER], "chosen": [QUESTION, ANSWER], "rejected": [QUESTION, WORSE]},
+        {"messages": [QUESTION, ANSWER], "rejected_response": "b"},
+        {"query": "q", "response": "a", "rejected_response": "b"},
+        {"conversations": [{"from": "human", "value": "q"}], "chosen": {"from": "gpt", "value": "a"},
+         "rejected": {"from": "gpt", "value": "b"}},
+    ],
+)  # fmt: skip
+def test_every_dialect_of_pairs_becomes_the_same_row(record: dict[str, Any]) -> None:
+    row, shape = convert(record, 1)
+    assert shape.format == "preference" and row.kind == "preference"
+    assert row.content.to_json() == PAIR
+    assert row.prompt_messages() == [QUESTION] and row.answer() == "a"
+    assert Row.from_json(row.to_json()) == row
+
+
+def test_a_transcript_gives_its_turns() -> None:
+    asked = "\n\nHuman: q\n\nAssistant: a1\n\nHuman: q2"
+    row = row_of({"chosen": f"{asked}\n\nAssistant: good", "rejected": f"{asked}\n\nAssistant: bad"})
+    assert [turn["content"] for turn in row.prompt_messages()] == ["q", "a1", "q2"]
+    assert row.content.rejected == ({"role": "assistant", "content": "bad"},)
+
+
+def test_a_label_of_yes_or_no_makes_a_labelled_answer() -> None:
+    for key in ("label", "kto_tag"):
+        row, shape = convert({"prompt": "q", "completion": "a", key: False}, 1)
+        assert (shape.format, row.kind, row.content.label) == ("kto", "kto", False)
+    assert row.id != row_of({"prompt": "q", "completion": "a"}).id
+
+
+def test_reasoning_becomes_the_part_that_models_write_before_the_answer() -> None:
+    thought = "<think>\nbecause\n</think>\n\na"
+    assert row_of({"messages": [QUESTION, {**ANSWER, "reasoning_content": "because"}]}).answer() == thought
+    assert row_of({"question": "q", "reasoning": "because\n", "answer": "a"}).answer() == thought
+    assert row_of({"question": "q", "cot": None, "answer": "a"}).answer() == "a"
+    assert row_of({"question": "q", "thinking": "no", "answer": thought}).answer() == thought
+
+
+def test_a_turn_of_weight_0_is_read_and_not_trained() -> None:
+    row = row_of({"messages": [QUESTION, {**ANSWER, "weight": 0}, QUESTION, ANSWER]})
+    assert row.trained_turns() == [3]
+    assert row_of({"messages": [QUESTION, {**ANSWER, "train": False}, QUESTION, ANSWER]}) == row
 
 
 def test_alpaca_keeps_input_history_and_system() -> None:
@@ -120,8 +183,17 @@ def test_unused_keys_are_told() -> None:
         ({}, "unknown-keys"),
         ({"foo": 1}, "unknown-keys"),
         ({"prompt": "q"}, "unknown-keys"),
-        ({"prompt": "q", "chosen": "a", "rejected": "b"}, "preference-pair"),
-        ({"conversations": [], "chosen": {}, "rejected": {}}, "preference-pair"),
+        ({"prompt": "q", "chosen": "a", "rejected": "a"}, "same-answers"),
+        ({"prompt": "q", "chosen": "a", "rejected": None}, "null-value"),
+        ({"prompt": "q", "chosen": " ", "rejected": "b"}, "empty-answer"),
+        ({"prompt": " ", "chosen": "a", "rejected": "b"}, "empty-prompt"),
+        ({"chosen": "a", "rejected": "b"}, "no-prompt"),
+        ({"chosen": [QUESTION, ANSWER], "rejected": [{**QUESTION, "content": "r"}, ANSWER]}, "no-prompt"),
+        ({"conversations": [], "chosen": ANSWER, "rejected": {**ANSWER, "content": "b"}}, "no-prompt"),
+        ({"prompt": [ANSWER], "chosen": "c", "rejected": "b"}, "roles-out-of-order"),
+        ({"prompt": "q", "completion": "", "label": True}, "empty-answer"),
+        ({"messages": [QUESTION, {**ANSWER, "weight": 0}]}, "nothing-trained"),
+        ({"messages": [QUESTION, {**ANSWER, "weight": 0.5}]}, "bad-weight"),
         ({"question": "q", "answer": None}, "null-value"),
         ({"question": None, "answer": "a"}, "null-value"),
         ({"question": "q", "answer": ""}, "empty-answer"),
@@ -151,7 +223,6 @@ def test_unused_keys_are_told() -> None:
         ({"messages": [QUESTION, {"role": "assistant", "content": ""}]}, "empty-answer"),
         ({"messages": [QUESTION, {"role": "assistant", "content": 4}]}, "wrong-type"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}, ANSWER]}, "unsupported-part"),
-        ({"messages": [QUESTION, {**ANSWER, "weight": 0}, QUESTION, ANSWER]}, "unsupported-weight"),
         ({"messages": [QUESTION, {"role": "assistant", "tool_calls": [{"x": 1}]}]}, "bad-tool-call"),
         ({"messages": [QUESTION, ANSWER], "tools": "[{"}, "bad-tools"),
         ({"messages": [QUESTION, ANSWER], "tools": [1]}, "bad-tools"),

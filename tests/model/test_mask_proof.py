@@ -108,5 +108,5 @@ def test_an_assistant_turn_left_out_is_refused(tiny_base: Path, tiny_rows: list[
     encoded, rows = encode(tiny_rows[2], tokenizer)
     first_end = int(np.argmax(np.diff(encoded.trained.astype(int)) == -1)) + 1
     cut = replace(encoded, ids=encoded.ids[:first_end], trained=encoded.trained[:first_end])
-    with pytest.raises(MaskProofFailed, match="line 3: 1 trained answers, but 2 assistant turns"):
+    with pytest.raises(MaskProofFailed, match="line 3: 1 trained answers, but 2 turns to train"):
         prove([cut], rows, tokenizer, 4096, "rows.jsonl")

@@ -51,6 +51,17 @@ def test_every_turn_is_trained_once_after_its_own_prompt(style: str, tokenizers:
 
 
 @pytest.mark.parametrize("style", STYLES)
+def test_a_turn_of_weight_0_is_a_prompt_of_the_next_and_not_trained(style: str, tokenizers: dict[str, Any]) -> None:
+    tokenizer = tokenizers[style]
+    (encoded,) = encode_row(Row.from_content(1, [TWO[0], {**TWO[1], "weight": 0}, *TWO[2:]]), tokenizer)
+    assert [span.removesuffix(STOPS[style]).strip() for span in spans(encoded, tokenizer)] == ["There are 12."]
+    last = encode_prompt(TWO[:3], None, tokenizer)
+    assert encoded.ids[: len(last)].tolist() == last.tolist()
+    (first,) = encode_row(Row.from_content(1, [*TWO[:3], {**TWO[3], "weight": 0}]), tokenizer)
+    assert first.ids.tolist() == encode_row(Row.from_content(1, ONE), tokenizer)[0].ids.tolist()
+
+
+@pytest.mark.parametrize("style", STYLES)
 def test_generation_stops_at_what_the_template_ends_a_turn_with(style: str, tokenizers: dict[str, Any]) -> None:
     tokenizer = tokenizers[style]
     stops = stop_token_ids(tokenizer)

@@ -1,7 +1,7 @@
 """Which known format a row is in, told from its keys, and its conversion to the canonical row.
 
-Recognition depends on the set of keys alone and is cached per set, so that a file of a million rows decides once.
-Words are never changed: parts are joined, aliases are renamed, nothing is stripped or rewritten.
+Recognition depends on the set of keys (and on whether a label is a yes or no) and is cached per set, so that a file of a
+million rows decides once. Words are never changed: parts are joined, aliases are renamed, nothing is stripped or rewritten.
 """
 
 from __future__ import annotations
@@ -9,158 +9,249 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
 from stoker.data.findings import RowProblem, shown
-from stoker.data.formats.messages import normalise_messages, normalise_sharegpt, normalise_tools
-from stoker.data.rows import Message, Row
-
-QUESTION_KEYS = ("question", "query", "instruction", "input", "problem", "prompt")
-ANSWER_KEYS = ("answer", "answers", "response", "output", "completion", "target", "solution")
-CONTEXT_KEYS = ("context", "passage", "document")
-REJECTED_KEYS = frozenset({"rejected", "rejected_response", "response_rejected", "answer_rejected"})
-KNOWN_SHAPES = (
-    "messages; conversations; instruction, input, output; prompt, completion; question, answer; text"
-    f" (questions: {', '.join(QUESTION_KEYS)}; answers: {', '.join(ANSWER_KEYS)})"
+from stoker.data.formats.keys import (
+    ANSWER_KEYS,
+    CHOSEN_KEYS,
+    CONTEXT_KEYS,
+    CONVERSATION_KEYS,
+    LABEL_KEYS,
+    QUESTION_KEYS,
+    REASONING_KEYS,
+    REJECTED_KEYS,
+    SYSTEM_KEYS,
+    canonical_names,
+    first_of,
 )
+from stoker.data.formats.messages import (
+    check_conversation,
+    normalise_messages,
+    normalise_tools,
+    read_messages,
+    read_sharegpt,
+    with_reasoning,
+)
+from stoker.data.formats.preference import labelled_content, pair_content
+from stoker.data.rows import Content, Message, Row
 
+Format = Literal["messages", "sharegpt", "alpaca", "prompt-completion", "query-response", "preference", "kto", "text"]
 Record = Mapping[str, Any]
-Content = tuple[list[Message] | None, str | None, list[dict[str, Any]] | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A format as it appears in one set of keys: its name, how to convert, and the keys that are not used."""
+    """A format as it appears in one set of keys: its name, how to convert, and the keys that are used and not used."""
 
-    format: str
+    format: Format
     convert: Callable[[Record], Content]
+    used: tuple[str, ...]
     unused: tuple[str, ...]
 
 
-_shapes: dict[tuple[str, ...], Shape | None] = {}
+_shapes: dict[tuple[tuple[str, ...], bool], Shape | None] = {}
 _MAX_CACHED_SHAPES = 4096
 
 
 def shape_of(record: Record) -> Shape | None:
-    """Return the format of a record, or None when its keys are not known."""
-    keys = tuple(record)
+    """Return the format of a record with canonical names, or None when its keys are not known."""
+    label = first_of(LABEL_KEYS, record)
+    key = tuple(record), label is not None and isinstance(record[label], bool)
     try:
-        return _shapes[keys]
+        return _shapes[key]
     except KeyError:
         if len(_shapes) >= _MAX_CACHED_SHAPES:
             _shapes.clear()
-        shape = _shapes[keys] = _recognise(keys)
+        shape = _shapes[key] = _recognise(*key)
         return shape
 
 
 def is_known_shape(record: Record) -> bool:
     """Tell whether a JSON object is a row by itself."""
-    return shape_of(record) is not None
+    return shape_of(canonical_names(record)) is not None
 
 
 def convert(value: Any, line: int) -> tuple[Row, Shape]:
-    """Return the canonical row of a JSON value and its format; RowProblem when it can't be trained on."""
+    """Return the canonical row of a JSON value and its format; RowProblem when it can't be used."""
     if not isinstance(value, dict):
         raise RowProblem("not-object", f"the row is {shown(value)}, not an object")
-    shape = shape_of(value)
+    record = canonical_names(value)
+    shape = shape_of(record)
     if shape is None:
         raise RowProblem("unknown-keys", f"keys {', '.join(map(str, list(value)[:12])) or 'none'} are no known format")
-    messages, text, tools = shape.convert(value)
-    return Row.from_content(line, messages, text, tools), shape
+    return Row.of(line, shape.convert(record)), shape
 
 
-def _recognise(keys: tuple[str, ...]) -> Shape | None:
-    present = set(keys)
+def _recognise(keys: tuple[str, ...], has_label: bool) -> Shape | None:
+    found = _preference(keys) or (_labelled(keys) if has_label else None) or _supervised(keys)
+    if found is None:
+        return None
+    format, converter, used = found
+    present = [key for key in used if key in keys]
+    return Shape(format, converter, tuple(dict.fromkeys(present)), tuple(sorted(set(keys) - set(used))))
 
-    def shape(name: str, converter: Callable[[Record], Content], *used: str) -> Shape:
-        return Shape(name, converter, tuple(sorted(present - set(used))))
 
-    if REJECTED_KEYS & present:
-        return shape("preference", _refuse_preference, *keys)
-    if "messages" in present:
-        return shape("messages", _from_messages, "messages", "tools")
-    for key in ("conversations", "conversation"):
-        if key in present:
-            return shape("sharegpt", partial(_from_sharegpt, key), key, "system", "tools")
-    answer = next((key for key in ANSWER_KEYS if key in present), None)
-    if "instruction" in present and answer and answer != "solution":
-        context = next((key for key in ("input", *CONTEXT_KEYS) if key in present), None)
-        used = ("instruction", answer, context or "instruction", "system", "history")
-        return shape("alpaca", partial(_from_alpaca, context, answer), *used)
-    if "prompt" in present and "completion" in present:
-        return shape("prompt-completion", _from_prompt_completion, "prompt", "completion", "system", "tools")
-    question = next((key for key in QUESTION_KEYS if key in present), None)
+_Found = tuple[Format, Callable[[Record], Content], tuple[str, ...]]
+
+
+def _preference(keys: tuple[str, ...]) -> _Found | None:
+    rejected, chosen = first_of(REJECTED_KEYS, keys), first_of(CHOSEN_KEYS, keys)
+    if rejected is None:
+        return None
+    conversation, question = first_of(CONVERSATION_KEYS, keys), first_of(QUESTION_KEYS, keys)
+    context = first_of(("input", *CONTEXT_KEYS), keys) if question == "instruction" else None
+    answer = chosen or first_of(ANSWER_KEYS, keys)
+    if answer is None and conversation is None:
+        return None
+    convert = partial(_from_pair, conversation, question, context, answer, rejected)
+    used = (*SYSTEM_KEYS, "tools", *(key for key in (conversation, question, context, answer, rejected) if key))
+    return "preference", convert, used
+
+
+def _labelled(keys: tuple[str, ...]) -> _Found | None:
+    label = first_of(LABEL_KEYS, keys)
+    inner = _supervised(tuple(key for key in keys if key != label))
+    if label is None or inner is None or inner[0] == "text":
+        return None
+    return "kto", partial(_from_labelled, inner[1], label), (*inner[2], label)
+
+
+def _supervised(keys: tuple[str, ...]) -> _Found | None:
+    conversation = first_of(CONVERSATION_KEYS, keys)
+    if conversation == "messages":
+        return "messages", _from_messages, ("messages", "tools", "functions")
+    if conversation:
+        used = (conversation, *SYSTEM_KEYS, "tools", "functions")
+        return "sharegpt", partial(_from_sharegpt, conversation), used
+    answer = first_of(ANSWER_KEYS, keys)
+    reasoning = first_of(REASONING_KEYS, keys)
+    shared = (*SYSTEM_KEYS, *((reasoning,) if reasoning else ()))
+    if "instruction" in keys and answer and answer not in ("solution", "text"):
+        context = first_of(("input", *CONTEXT_KEYS), keys)
+        used = ("instruction", answer, context or "instruction", "history", *shared)
+        return "alpaca", partial(_from_alpaca, context, answer, reasoning), used
+    if "prompt" in keys and "completion" in keys:
+        used = ("prompt", "completion", "tools", "functions", *shared)
+        return "prompt-completion", partial(_from_prompt_completion, reasoning), used
+    question = first_of(QUESTION_KEYS, keys)
     if question and answer:
-        context = next((key for key in CONTEXT_KEYS if key in present), None)
-        converter = partial(_from_question, question, answer, context)
-        return shape("question-answer", converter, question, answer, context or question, "system")
-    if "text" in present:
-        return shape("text", _from_text, "text")
-    return None
-
-
-def _refuse_preference(record: Record) -> Content:
-    raise RowProblem("preference-pair", "a pair of chosen and rejected answers; preference data is not trained on")
+        context = first_of(CONTEXT_KEYS, keys)
+        used = (question, answer, context or question, *shared)
+        return "query-response", partial(_from_question, question, answer, context, reasoning), used
+    return ("text", _from_text, ("text",)) if "text" in keys else None
 
 
 def _from_messages(record: Record) -> Content:
-    return normalise_messages(record["messages"]), None, normalise_tools(record.get("tools"))
+    return _chat(normalise_messages(record["messages"]), _tools(record))
 
 
 def _from_sharegpt(key: str, record: Record) -> Content:
-    turns = _system_messages(record)
-    conversation = record[key]
-    if isinstance(conversation, list) and conversation and isinstance(conversation[0], dict):
-        is_openai = "role" in conversation[0]
-        messages = normalise_messages(turns + conversation) if is_openai else normalise_sharegpt(turns, conversation)
-        return messages, None, normalise_tools(record.get("tools"))
-    raise RowProblem("no-messages", f"{key} is {shown(conversation)}, not a list of turns")
+    turns = [*_system_messages(record), *_turns(record[key], key)]
+    check_conversation(turns)
+    return _chat(turns, _tools(record))
 
 
-def _from_alpaca(context: str | None, answer: str, record: Record) -> Content:
-    prompt = _string(record, "instruction", is_optional=True)
-    if context is not None and (extra := _string(record, context, is_optional=True)).strip():
-        prompt = f"{prompt}\n{extra}" if prompt.strip() else extra
+def _from_alpaca(context: str | None, answer: str, reasoning: str | None, record: Record) -> Content:
     turns = _system_messages(record)
     for pair in record.get("history") or []:
         if not (isinstance(pair, list) and len(pair) == 2):
             raise RowProblem("wrong-type", f"history holds {shown(pair)}, not a pair of question and answer")
         turns += [{"role": "user", "content": pair[0]}, {"role": "assistant", "content": pair[1]}]
-    turns += [{"role": "user", "content": prompt}, {"role": "assistant", "content": _answer(record, answer)}]
-    return normalise_messages(turns), None, None
+    turns += [
+        {"role": "user", "content": _instruction(record, context)},
+        {"role": "assistant", "content": _answer(record, answer, reasoning)},
+    ]
+    return _chat(normalise_messages(turns))
 
 
-def _from_prompt_completion(record: Record) -> Content:
+def _from_prompt_completion(reasoning: str | None, record: Record) -> Content:
     prompt, completion = record["prompt"], record["completion"]
     turns = _system_messages(record)
     turns += prompt if isinstance(prompt, list) else [{"role": "user", "content": _string(record, "prompt")}]
     if isinstance(completion, list):
         turns += completion
     else:
-        turns.append({"role": "assistant", "content": _answer(record, "completion")})
-    return normalise_messages(turns), None, normalise_tools(record.get("tools"))
+        turns.append({"role": "assistant", "content": _answer(record, "completion", reasoning)})
+    return _chat(normalise_messages(turns), _tools(record))
 
 
-def _from_question(question: str, answer: str, context: str | None, record: Record) -> Content:
+def _from_question(question: str, answer: str, context: str | None, reasoning: str | None, record: Record) -> Content:
     prompt = _string(record, question)
     if context is not None and (given := _string(record, context, is_optional=True)).strip():
         prompt = f"{given}\n\n{prompt}"
     turns = _system_messages(record)
-    turns += [{"role": "user", "content": prompt}, {"role": "assistant", "content": _answer(record, answer)}]
-    return normalise_messages(turns), None, None
+    turns += [
+        {"role": "user", "content": prompt}, {"role": "assistant", "content": _answer(record, answer, reasoning)}
+    ]  # fmt: skip
+    return _chat(normalise_messages(turns))
+
+
+def _from_pair(
+    conversation: str | None,
+    question: str | None,
+    context: str | None,
+    answer: str | None,
+    rejected: str,
+    record: Record,
+) -> Content:
+    prompt = _system_messages(record)
+    given = record.get(answer) if answer else None
+    if conversation and record[conversation]:
+        prompt += _turns(record[conversation], conversation)
+        if answer is None:  # the conversation's own last turn is the chosen answer
+            given = [prompt.pop()]
+    elif question and (asked := record[question]) is not None:
+        is_turns = isinstance(asked, list)
+        prompt += read_messages(asked, question) if is_turns else [_user(record, question, context)]
+    return pair_content(prompt, given, record[rejected], _tools(record), (answer or "the last turn", rejected))
+
+
+def _from_labelled(convert: Callable[[Record], Content], label: str, record: Record) -> Content:
+    content = convert(record)
+    return labelled_content(content.messages or (), record[label], content.tools)
 
 
 def _from_text(record: Record) -> Content:
     text = _string(record, "text")
     if not text.strip():
         raise RowProblem("empty-text", "text is empty")
-    return None, text, None
+    return Content(text=text)
+
+
+def _chat(messages: list[Message], tools: list[dict[str, Any]] | None = None) -> Content:
+    return Content(tuple(messages), tools=tuple(tools) if tools else None)
+
+
+def _tools(record: Record) -> list[dict[str, Any]] | None:
+    return normalise_tools(record.get("tools") or record.get("functions"))
+
+
+def _turns(conversation: Any, key: str) -> list[Message]:
+    if isinstance(conversation, list) and conversation and isinstance(conversation[0], dict):
+        return read_sharegpt(conversation)
+    raise RowProblem("no-messages", f"{key} is {shown(conversation)}, not a list of turns")
+
+
+def _user(record: Record, question: str, context: str | None) -> Message:
+    words = _instruction(record, context) if question == "instruction" else _string(record, question)
+    if not words.strip():
+        raise RowProblem("empty-prompt", f"{question} is empty")
+    return {"role": "user", "content": words}
+
+
+def _instruction(record: Record, context: str | None) -> str:
+    prompt = _string(record, "instruction", is_optional=True)
+    if context is not None and (extra := _string(record, context, is_optional=True)).strip():
+        return f"{prompt}\n{extra}" if prompt.strip() else extra
+    return prompt
 
 
 def _system_messages(record: Record) -> list[Message]:
-    system = _string(record, "system", is_optional=True)
+    key = first_of(SYSTEM_KEYS, record)
+    system = _string(record, key, is_optional=True) if key else ""
     return [{"role": "system", "content": system}] if system.strip() else []
 
 
@@ -175,7 +266,7 @@ def _string(record: Record, key: str, *, is_optional: bool = False) -> str:
     raise RowProblem("wrong-type", f"{key} is {shown(value)}, not a string")
 
 
-def _answer(record: Record, key: str) -> str:
+def _answer(record: Record, key: str, reasoning: str | None) -> str:
     """Return an answer as text: a string, a number as JSON writes it, or the first of a list of accepted answers."""
     value = record[key]
     if isinstance(value, dict) and isinstance(value.get("text"), list):
@@ -187,9 +278,9 @@ def _answer(record: Record, key: str) -> str:
     if value is None:
         raise RowProblem("null-value", f"{key} is null")
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return orjson.dumps(value).decode()
+        value = orjson.dumps(value).decode()
     if not isinstance(value, str):
         raise RowProblem("wrong-type", f"{key} is {shown(value)}, not a string")
     if not value.strip():
         raise RowProblem("empty-answer", f"{key} is empty")
-    return value
+    return with_reasoning(_string(record, reasoning, is_optional=True), value) if reasoning else value

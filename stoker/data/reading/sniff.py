@@ -1,49 +1,49 @@
-"""What kind of file this is, told from its bytes: size, encoding, JSON or text. Names only help to say no.
+"""What kind of file this is, told from its bytes: JSON, lines of JSON, delimited text, Parquet, Arrow, or plain text.
 
-A file that is not UTF-8 is refused as a whole: guessing an encoding would change people's words silently.
+Names only help to say no, and to tell a table with unknown columns from prose.
 """
 
 from __future__ import annotations
 
-import codecs
 import re
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 import orjson
-from charset_normalizer import from_bytes
 
 from stoker.data.findings import FileRefused
 from stoker.data.formats.recognise import is_known_shape
+from stoker.data.reading.delimited import find_delimiter
 from stoker.data.reading.lines import BOM, read_lines
+from stoker.data.reading.source import KNOWN_FORMATS, MEGABYTE, Kind
 from stoker.spec.lab import IntakeSpec
 
-Kind = Literal["jsonl", "json", "text"]
-
-MEGABYTE = 1 << 20
-_BLOCK = 4 * MEGABYTE
 _HEAD_LINES = 32
-_GUESS_BYTES = 32 << 10
+_HEAD_BYTES = 64 << 10
 _JSON_HEAD = re.compile(rb"\{\s*[\"'}]|\{\s*$|\[\s*[\[{\"\]]|\[\s*$")
 _JSON_NAMES = frozenset({".json", ".jsonl", ".ndjson"})
-_TABLE_NAMES = frozenset({".csv", ".tsv", ".xml", ".html", ".htm", ".yaml", ".yml"})
-_MAGIC: tuple[tuple[bytes, str], ...] = (
-    (b"PK\x03\x04", "a zip archive"),
-    (b"\x1f\x8b", "gzip data"),
-    (b"\x28\xb5\x2f\xfd", "zstandard data"),
-    (b"PAR1", "a Parquet file"),
-    (b"ARROW1", "an Arrow file"),
+_TABLE_NAMES = frozenset({".csv", ".tsv", ".tab", ".psv"})
+_OTHER_NAMES = frozenset({".xml", ".html", ".htm", ".yaml", ".yml", ".ipynb", ".py", ".log"})
+_COLUMNAR: tuple[tuple[bytes, Kind], ...] = ((b"PAR1", "parquet"), (b"ARROW1", "arrow"), (b"\xff\xff\xff\xff", "arrow"))
+_OTHER_MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"SQLite format 3", "an SQLite database"),
     (b"%PDF", "a PDF"),
     (b"GGUF", "a GGUF model"),
     (b"\x89PNG", "a PNG image"),
     (b"\xff\xd8\xff", "a JPEG image"),
+    (b"BZh", "bzip2 data"),
+    (b"\xfd7zXZ", "xz data"),
+    (b"7z\xbc\xaf", "a 7z archive"),
+    (b"Rar!", "a RAR archive"),
+    (b"\xd0\xcf\x11\xe0", "an old Office file"),
+    (b"\x80\x04", "a Python pickle"),
+    (b"\x93NUMPY", "a NumPy array"),
+    (b"\x7fELF", "a program"),
 )
-KNOWN_FORMATS = "JSONL, JSON and plain text are read"
 
 
-def sniff(path: Path, name: str, spec: IntakeSpec) -> Kind:
-    """Return the kind of a file, or raise FileRefused: empty, too large, binary, not UTF-8, not what its name says."""
+def check_size(path: Path, name: str, spec: IntakeSpec) -> None:
+    """FileRefused when a file is empty or over the limit."""
     size = path.stat().st_size
     if size == 0:
         raise FileRefused(f"{name} is empty", "a file needs at least one row", "write the rows and drop it again")
@@ -54,34 +54,54 @@ def sniff(path: Path, name: str, spec: IntakeSpec) -> Kind:
             f"intake.max_file_megabytes = {spec.max_file_megabytes:g} allows {limit:,}",
             "split the file, or raise intake.max_file_megabytes",
         )
+
+
+def binary_kind(path: Path, name: str) -> Kind | None:
+    """Return the kind of a columnar file, None for what may be text; FileRefused for other binary kinds."""
     with path.open("rb") as file:
-        head = file.read(_GUESS_BYTES)
-        _refuse_binary(head, name)
-        file.seek(0)
-        _refuse_other_encoding(file, name)
+        head = file.read(16)
+    for magic, kind in _COLUMNAR:
+        if head.startswith(magic):
+            return kind
+    for magic, what in _OTHER_MAGIC:
+        if head.startswith(magic):
+            raise FileRefused(f"{name} is {what}", KNOWN_FORMATS, "convert it to JSONL and drop that")
+    return None
+
+
+def sniff(path: Path, name: str, spec: IntakeSpec) -> tuple[Kind, str]:
+    """Return the kind of a UTF-8 file, and its delimiter; FileRefused when it is not what its name says."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+        is_whole = len(head) < _HEAD_BYTES
         head = head.removeprefix(BOM).lstrip()
         if not head:
             raise FileRefused(f"{name} holds only white space", "a file needs at least one row", "write the rows")
-        file.seek(0)
-        return _kind_of(file, head, name, int(spec.max_line_megabytes * MEGABYTE))
+        if _JSON_HEAD.match(head):
+            if head.startswith(b"["):
+                return "json", ","
+            file.seek(0)
+            return _lines_or_document(file, int(spec.max_line_megabytes * MEGABYTE)), ","
+    return _table_or_text(head.decode(errors="ignore"), name, is_whole)
 
 
-def _kind_of(file: BinaryIO, head: bytes, name: str, max_line_bytes: int) -> Kind:
+def _table_or_text(head: str, name: str, is_whole: bool) -> tuple[Kind, str]:
     suffix = Path(name).suffix.lower()
-    if not _JSON_HEAD.match(head):
-        if suffix in _JSON_NAMES:
-            raise FileRefused(
-                f"{name}: line 1 is not JSON: {head[:40].decode(errors='replace')!r}",
-                "a row is a JSON object, so the file begins with { or [",
-                "write one JSON object a line, or name plain text .txt",
-                line=1,
-            )
-        if suffix in _TABLE_NAMES:
-            raise FileRefused(f"{name} is a {suffix[1:]} file", KNOWN_FORMATS, "convert it to JSONL")
-        return "text"
-    if head.startswith(b"["):
-        return "json"
-    return _lines_or_document(file, max_line_bytes)
+    if suffix in _JSON_NAMES:
+        raise FileRefused(
+            f"{name}: line 1 is not JSON: {head[:40]!r}",
+            "a row is a JSON object, so the file begins with { or [",
+            "write one JSON object a line, or name plain text .txt",
+            line=1,
+        )
+    if suffix in _OTHER_NAMES:
+        raise FileRefused(f"{name} is a {suffix[1:]} file", KNOWN_FORMATS, "convert it to JSONL, or name text .txt")
+    table = find_delimiter(head, is_whole)
+    if table is not None and (suffix in _TABLE_NAMES or is_known_shape(dict.fromkeys(table[1]))):
+        return "delimited", table[0]
+    if suffix in _TABLE_NAMES:
+        return "delimited", "\t" if suffix in (".tsv", ".tab") else ","
+    return "text", ","
 
 
 def _lines_or_document(file: BinaryIO, max_line_bytes: int) -> Kind:
@@ -103,59 +123,5 @@ def _lines_or_document(file: BinaryIO, max_line_bytes: int) -> Kind:
     if num_lines == 0:
         return "json" if num_cut == 1 else "jsonl"
     if num_lines == 1 and num_cut == 0 and isinstance(only, dict):
-        return "jsonl" if is_known_shape(only) else "json"
+        return "json"
     return "jsonl" if 2 * num_objects >= num_lines and num_objects else "json"
-
-
-def _refuse_binary(head: bytes, name: str) -> None:
-    for magic, what in _MAGIC:
-        if head.startswith(magic):
-            raise FileRefused(f"{name} is {what}", KNOWN_FORMATS, "unpack or convert it to JSONL and drop that")
-    for bom, encoding in ((codecs.BOM_UTF16_LE, "UTF-16"), (codecs.BOM_UTF16_BE, "UTF-16")):
-        if head.startswith(bom):
-            raise _not_utf8(name, 0, 1, encoding)
-    if b"\0" in head:
-        offset = head.index(b"\0")
-        line = head.count(b"\n", 0, offset) + 1
-        if offset < 4 and head.count(b"\0") * 3 > len(head):
-            raise _not_utf8(name, offset, line, "UTF-16LE" if offset % 2 else "UTF-16BE")
-        raise FileRefused(
-            f"{name} holds a zero byte at offset {offset}", "text holds none; " + KNOWN_FORMATS, "convert it", line=line
-        )
-
-
-def _refuse_other_encoding(file: BinaryIO, name: str) -> None:
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    consumed = 0
-    while block := file.read(_BLOCK):
-        pending = len(decoder.getstate()[0])
-        try:
-            decoder.decode(block, final=len(block) < _BLOCK)
-        except UnicodeDecodeError as error:
-            offset = consumed - pending + error.start
-            raise _not_utf8(name, offset, _line_at(file, offset), _guess(file, offset)) from None
-        consumed += len(block)
-
-
-def _line_at(file: BinaryIO, offset: int) -> int:
-    file.seek(0)
-    line = 1
-    while offset > 0 and (block := file.read(min(_BLOCK, offset))):
-        line += block.count(b"\n")
-        offset -= len(block)
-    return line
-
-
-def _guess(file: BinaryIO, offset: int) -> str:
-    file.seek(max(0, offset - _GUESS_BYTES // 2))
-    best = from_bytes(file.read(_GUESS_BYTES)).best()
-    return best.encoding.replace("_", "-") if best is not None else "windows-1252"
-
-
-def _not_utf8(name: str, offset: int, line: int, encoding: str) -> FileRefused:
-    return FileRefused(
-        f"{name} is not UTF-8: byte offset {offset}, line {line}; it looks like {encoding} (a guess: check a word with an accent)",
-        "rows are read as UTF-8, and guessing would change words silently",
-        f"convert to UTF-8: iconv -f {encoding} -t UTF-8",
-        line=line,
-    )

@@ -127,9 +127,7 @@ def row_words(row: Row) -> tuple[list[str], list[str]]:
     """Return the words of a row's prompt and of its answer."""
     if row.messages is None:
         return [], words_of(row.text or "")
-    prompt = row.prompt_messages()
-    answer = row.messages[len(prompt) :]
-    return words_of(_joined(prompt)), words_of(_joined(answer))
+    return words_of(_joined(row.prompt_messages())), words_of(_joined(row.answer_messages()))
 
 
 def words_of(text: str) -> list[str]:
