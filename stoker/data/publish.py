@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 
+from stoker.data.checks.judge import judge
+from stoker.data.collect import Collected
 from stoker.data.dataset import HELDOUT, KEPT, KEPT_HELDOUT, ROWS, SUMMARY
 from stoker.data.findings import REMEDIES, excerpt
 from stoker.data.ledger import LEDGER, LedgerEntry, count_reasons, count_states, write_ledger
@@ -26,27 +27,16 @@ _STATE_OF_SIDE = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What was read: every input row's ledger entry; for each unique valid row its entry's place, and whether it is kept
-    for preference training; the canonical rows in order, at `spool`."""
-
-    entries: Sequence[LedgerEntry]
-    entry_of_row: Sequence[int]
-    is_kept: Sequence[bool]
-    spool: Path
-    format: str
-    notes: Sequence[str]
-
-
-def publish_dataset(job: IntakeJob, found: Found, content: IndexContent, split: Split) -> dict[str, Any]:
-    """Publish `job.dataset.folder` and return its summary."""
+def publish_dataset(
+    job: IntakeJob, found: Collected, content: IndexContent, split: Split, spool: Path
+) -> dict[str, Any]:
+    """Publish `job.dataset.folder` and return its summary. `spool` holds the canonical rows in order."""
     _complete_ledger(found.entries, found.entry_of_row, split)
     summary = _summary(job, found, split, content)
     manifest_facts = {"dataset": job.dataset.id, "file_sha256": job.file_sha256}
     with publish_folder(job.dataset.folder, manifest_facts, fault="dataset") as staging:
         large = {cluster: "" for cluster, _ in large_clusters(split)[:NUM_LARGEST_CLUSTERS]}
-        num_written = _write_rows(staging, found, content, split, large)
+        num_written = _write_rows(staging, found, spool, content, split, large)
         assert num_written == (summary["train"], summary["held_out"]), "every row is in the file of its side"
         _describe_large_clusters(summary, split, content, large)
         held_out = split.rows(*HELD_OUT)
@@ -73,13 +63,13 @@ def _complete_ledger(entries: Sequence[LedgerEntry], entry_of_row: Sequence[int]
 
 
 def _write_rows(
-    staging: Path, found: Found, content: IndexContent, split: Split, large: dict[int, str]
+    staging: Path, found: Collected, spool: Path, content: IndexContent, split: Split, large: dict[int, str]
 ) -> tuple[int, int]:
     """Deal the spool's rows to their sides; fill in excerpts of large clusters and of rows quarantined late."""
     representatives = _representatives(content, split)
     num_trained = num_held_out = 0
     with contextlib.ExitStack() as stack:
-        rows = stack.enter_context(found.spool.open("rb"))
+        rows = stack.enter_context(spool.open("rb"))
         names = ((ROWS, HELDOUT), (KEPT, KEPT_HELDOUT)) if any(found.is_kept) else ((ROWS, HELDOUT),)
         files = [[stack.enter_context((staging / name).open("wb")) for name in pair] for pair in names]
         for row, record in enumerate(rows):
@@ -107,10 +97,10 @@ def _representatives(content: IndexContent, split: Split) -> set[int]:
     return set(order[is_first].tolist())
 
 
-def _summary(job: IntakeJob, found: Found, split: Split, content: IndexContent) -> dict[str, Any]:
+def _summary(job: IntakeJob, found: Collected, split: Split, content: IndexContent) -> dict[str, Any]:
     counts = count_states(found.entries)
     num_kept = int((np.array(found.is_kept, bool) & (split.side == Side.TRAINED)).sum())
-    notes = [*found.notes, *split.notes]
+    notes = [*found.all_notes(), *split.notes]
     if num_kept:
         notes.append(f"{num_kept} preference rows are kept; supervised training skips them")
     reasons = count_reasons(found.entries)
@@ -127,6 +117,7 @@ def _summary(job: IntakeJob, found: Found, split: Split, content: IndexContent) 
         "id": job.dataset.id, "name": job.dataset.name, "file_sha256": job.file_sha256, "format": found.format,
         **counts, "preference_rows": num_kept, "reasons": reasons, "notes": notes,
         "num_clusters": split.num_clusters, "sealed_clusters": len(split.sealed_clusters), "largest_clusters": [],
+        **judge(found.checker.finish(), found.entries, split, job.check),
         "too_small": split.too_small, "num_boilerplate_shingles": len(content.boilerplate),
         "similarity": job.split.similarity, "boilerplate_share": job.split.boilerplate_share,
         "bytes": job.file.stat().st_size,

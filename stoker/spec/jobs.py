@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from stoker.spec.base import Spec
-from stoker.spec.lab import EvaluateSpec, IntakeSpec, ModelSpec, RetentionSpec, SplitSpec, TrainSpec
+from stoker.spec.lab import CheckSpec, EvaluateSpec, IntakeSpec, ModelSpec, RetentionSpec, SplitSpec, TrainSpec
 
 JOB = "job.json"
 
@@ -43,6 +43,7 @@ class IntakeJob(Spec):
     earlier: tuple[DatasetRef, ...] = Field((), description="Datasets accepted before, oldest first.")
     benchmarks: tuple[Path, ...] = ()
     intake: IntakeSpec = IntakeSpec()
+    check: CheckSpec = CheckSpec()
     split: SplitSpec = SplitSpec()
 
 

@@ -75,6 +75,22 @@ class IntakeSpec(Spec):
         return value
 
 
+class CheckSpec(Spec):
+    """[check]: what a file must be like. Its score is 100 less what each finding costs."""
+
+    stop_below: int = Field(
+        70, ge=0, le=100, description="A file with a lower score waits for a person: data approve ID."
+    )
+    warn_below: int = Field(90, ge=0, le=100, description="A file with a lower score trains, with a warning.")
+    task: Literal["auto", "extraction", "generation"] = Field(
+        "auto",
+        description='Whether answers may stand in the prompt: "extraction" yes, "generation" no, "auto" as most rows do.',
+    )
+    repair_mojibake: bool = Field(
+        False, description="Repair text that was decoded with the wrong encoding, and say so."
+    )
+
+
 class SplitSpec(Spec):
     """[split]: the sealed share of each file. Applies to files accepted from now on; what is sealed stays sealed."""
 
@@ -187,6 +203,7 @@ class LabSpec(Spec):
 
     model: ModelSpec = ModelSpec()
     intake: IntakeSpec = IntakeSpec()
+    check: CheckSpec = CheckSpec()
     split: SplitSpec = SplitSpec()
     train: TrainSpec = TrainSpec()
     evaluate: EvaluateSpec = EvaluateSpec()

@@ -110,6 +110,7 @@ class Intake:
             earlier=dataset_refs(transaction, workspace, earlier),
             benchmarks=tuple(sorted(workspace.benchmarks.glob("*.jsonl"))),
             intake=spec.intake,
+            check=spec.check,
             split=spec.split,
         )
 
@@ -200,11 +201,12 @@ def record_summary(transaction: Transaction, dataset: DatasetRecord, summary: di
     counts = {name: int(summary[name]) for name in _COUNTS}
     sides = ", ".join(f"{counts[name]:,} {name.replace('_', ' ')}" for name in _COUNTS[1:])
     is_empty = counts["train"] == 0
+    is_kept = not is_empty and counts["train"] == int(summary.get("preference_rows", 0))
     set_fields(
         transaction,
         t.datasets,
         dataset.id,
-        state="empty" if is_empty else "ready",
+        state="empty" if is_empty else "kept" if is_kept else "ready",
         format=summary.get("format"),
         reasons=summary.get("reasons") or {},
         notes=summary.get("notes") or [],
@@ -215,7 +217,7 @@ def record_summary(transaction: Transaction, dataset: DatasetRecord, summary: di
     if is_empty:
         transaction.event("warn", "dataset.empty", f"{text}; no row of it is left to train", dataset=dataset.id)
         return
-    if counts["train"] == int(summary.get("preference_rows", 0)):
+    if is_kept:
         transaction.event("info", "dataset.kept", f"{text}; kept for preference training", dataset=dataset.id)
         return
     job_id = queue.add_job(transaction, dataset.id, dataset.priority)

@@ -14,7 +14,7 @@ from stoker.data.intake import take_in
 from stoker.errors import WorkerExit
 from stoker.mailbox.messages import Outbox
 from stoker.spec.jobs import DatasetRef, IntakeJob
-from stoker.spec.lab import IntakeSpec, SplitSpec
+from stoker.spec.lab import CheckSpec, IntakeSpec, SplitSpec
 
 
 class SmallLab:
@@ -26,6 +26,7 @@ class SmallLab:
         self.benchmarks: list[Path] = []
         self.intake = IntakeSpec()
         self.split = SplitSpec()
+        self.check = CheckSpec()
 
     def job(self, content: bytes, name: str = "rows.jsonl") -> tuple[IntakeJob, Path]:
         """Accept a file with this content and return its job and the task folder."""
@@ -38,7 +39,7 @@ class SmallLab:
         job = IntakeJob(
             dataset=DatasetRef(id=dataset_id, folder=self.root / "datasets" / dataset_id, name=name),
             file=accepted.path, file_sha256=accepted.sha256, earlier=tuple(self.datasets),
-            benchmarks=tuple(self.benchmarks), intake=self.intake, split=self.split,
+            benchmarks=tuple(self.benchmarks), intake=self.intake, check=self.check, split=self.split,
         )  # fmt: skip
         return job, folder
 

@@ -19,7 +19,7 @@ from stoker.data.findings import EXCERPT_CHARS, FileRefused
 from stoker.durable import verify_folder
 from stoker.errors import WorkerExit
 from stoker.mailbox.journal import JournalReader
-from stoker.spec.lab import IntakeSpec
+from stoker.spec.lab import CheckSpec, IntakeSpec
 
 
 def question_rows(num_rows: int, seed: int = 0) -> list[dict[str, Any]]:
@@ -156,9 +156,34 @@ def test_members_of_a_zip_are_named_in_the_ledger(lab: SmallLab) -> None:
 
 def test_placeholders_and_unused_keys_are_notes(lab: SmallLab) -> None:
     rows = [{**row, "answer": row["answer"] + " {{name}} by {{ author }}", "source": 1} for row in question_rows(40)]
-    notes = lab.take_rows(rows).summary["notes"]
-    assert any("40 rows hold unfilled placeholders" in note and "{{name}}" in note for note in notes)
-    assert "keys not used: source" in notes
+    summary = lab.take_rows(rows).summary
+    assert summary["finding_counts"]["placeholders"] == 40
+    assert {"{{name}}"} == {one["excerpt"] for one in summary["findings"] if one["code"] == "placeholders"}
+    assert "keys not used: source" in summary["notes"]
+
+
+def test_the_score_counts_what_is_quarantined_repeated_and_near(lab: SmallLab) -> None:
+    rows = question_rows(80)
+    near = [{**row, "question": row["question"] + " Indeed?"} for row in rows[:8]]
+    bad = [{"question": "q", "answer": ""}] * 10
+    summary = lab.take_rows([*rows, *near, *bad, rows[0], rows[1]]).summary
+    costs = {one["code"]: one["points"] for one in summary["deductions"]}
+    assert costs["unusable-rows"] == 14.0 and costs["repeated-rows"] == 0.4 and costs["near-duplicates"] > 1
+    assert summary["score"] == round(100 - sum(costs.values())) and summary["gate"] == "warn"
+    lab.check = CheckSpec(warn_below=20, stop_below=10)
+    assert lab.take_rows([*rows, *near, *bad, rows[0], rows[2]]).summary["gate"] == "pass"
+    lab.check = CheckSpec(stop_below=95)
+    assert lab.take_rows([*rows, *near, *bad, rows[0], rows[3]]).summary["gate"] == "stop"
+
+
+def test_mojibake_is_repaired_when_asked(lab: SmallLab) -> None:
+    rows = [{**row, "answer": row["answer"] + " Itâ€™s a cafÃ©."} for row in question_rows(40)]
+    assert lab.take_rows(rows).summary["finding_counts"]["mojibake"] == 40
+    lab.check = CheckSpec(repair_mojibake=True)
+    dataset = lab.take_rows([*rows, {"question": "One more?", "answer": "Yes."}])
+    assert "mojibake" not in dataset.summary["finding_counts"]
+    assert "40 rows were decoded with the wrong encoding and are repaired" in dataset.summary["notes"]
+    assert all("It’s a café." in row.answer() or row.answer() == "Yes." for row in dataset.train_rows())
 
 
 def test_a_file_of_nothing_new_is_taken_with_nothing_to_train(lab: SmallLab) -> None:

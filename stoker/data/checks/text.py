@@ -1,0 +1,76 @@
+"""What the words of one row give away: encoding damage, secrets, refusals, templates that were not filled in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ftfy.badness import is_bad
+
+_PLACEHOLDER = re.compile(
+    r"\{\{\s*[A-Za-z_][\w. ]*\}\}|<(?:INSERT|YOUR|ADD)[ _][A-Z_ ]{2,40}>|\[(?:INSERT|YOUR) [A-Z ]{2,40}\]"
+)
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x9f]")
+_MARKS_OF_MOJIBAKE = re.compile(r"[ÂÃâÐÑð€™ï]")
+_REFUSAL = re.compile(
+    r"\s*(?:(?:I'm|I am|I’m)\s+(?:very |really |so )?(?:sorry|unable|not able)\b(?=.{0,80}\b(?:can't|cannot|can’t|unable|not able|not allowed|not comfortable)\b)"
+    r"|(?:Sorry|Apologies),? (?:but )?I (?:can't|cannot|can’t|am unable)"
+    r"|As an? (?:AI|artificial intelligence)\b"
+    r"|I (?:can't|cannot|can’t|won't) (?:help|assist|provide|fulfill|comply|do that|answer)\b)",
+    re.IGNORECASE | re.DOTALL,
+)
+_SECRETS: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("a private key", re.compile(r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----")),
+    ("an AWS key", re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b")),
+    ("a GitHub token", re.compile(r"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{22,})")),
+    ("a Slack token", re.compile(r"\bxox[abprs]-[A-Za-z0-9-]{10,}")),
+    ("a Google key", re.compile(r"\bAIza[0-9A-Za-z_-]{35}\b")),
+    ("a Hugging Face token", re.compile(r"\bhf_[A-Za-z0-9]{30,}\b")),
+    ("an API key", re.compile(r"\bsk-(?:[a-z]+-)*[A-Za-z0-9_-]{20,}")),
+    ("a JSON web token", re.compile(r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}")),
+    ("an e-mail address", re.compile(r"\b[\w.+-]{1,64}@(?!example\.)[\w-]{1,63}(?:\.[\w-]{2,63}){1,4}\b")),
+)
+_CARD = re.compile(r"(?<![\d.-])(?:\d[ -]?){13,19}(?![\d-])")
+
+
+def text_findings(text: str) -> Iterator[tuple[str, str]]:
+    """Yield (code, what was found) for a row's whole text."""
+    if "\ufffd" in text:
+        yield "replacement-characters", around(text, text.index("\ufffd"))
+    if (control := _CONTROL.search(text)) is not None:
+        yield "control-characters", f"U+{ord(control[0]):04X} in {around(text, control.start())!r}"
+    if not text.isascii() and (mark := _MARKS_OF_MOJIBAKE.search(text)) is not None and is_bad(text):
+        yield "mojibake", around(text, mark.start())
+    if ("{{" in text or "<" in text or "[" in text) and (placeholder := _PLACEHOLDER.search(text)) is not None:
+        yield "placeholders", placeholder[0]
+    secret = find_secret(text)
+    if secret is not None:
+        yield "secrets", secret
+
+
+def find_secret(text: str) -> str | None:
+    """Return what kind of secret a text holds and a hint of it that does not give it away; None when it holds none."""
+    for what, pattern in _SECRETS:
+        if (found := pattern.search(text)) is not None:
+            return f"{what}: {found[0][:6]}..."
+    for number in _CARD.finditer(text):
+        digits = re.sub(r"\D", "", number[0])
+        if 13 <= len(digits) <= 19 and len(set(digits)) > 2 and digits[0] in "3456" and _passes_luhn(digits):
+            return f"a card number: {digits[:4]}..."
+    return None
+
+
+def is_refusal(answer: str) -> bool:
+    """Tell whether an answer refuses in the phrases that assistants use."""
+    return _REFUSAL.match(answer) is not None
+
+
+def around(text: str, place: int, num_chars: int = 30) -> str:
+    """Return what stands around a place, on one line."""
+    return " ".join(text[max(0, place - num_chars) : place + num_chars].split())
+
+
+def _passes_luhn(digits: str) -> bool:
+    """ISO/IEC 7812-1, annex B: the check digit of card numbers."""
+    doubled = [int(digit) * (2 if i % 2 else 1) for i, digit in enumerate(reversed(digits))]
+    return sum(value - 9 if value > 9 else value for value in doubled) % 10 == 0

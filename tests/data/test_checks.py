@@ -1,0 +1,172 @@
+"""What is wrong with rows: each finding is found where it is planted, and not in clean rows."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from stoker.data.checks.checker import Checker
+from stoker.data.checks.finding import MAX_SHOWN, Findings
+from stoker.data.checks.rules import RULES
+from stoker.data.checks.score import score_of
+from stoker.data.checks.text import find_secret
+from stoker.data.formats.recognise import convert
+from stoker.data.sealing.shingles import row_words
+from stoker.spec.lab import CheckSpec
+
+NOUNS = [
+    "river",
+    "lamp",
+    "stone",
+    "garden",
+    "letter",
+    "window",
+    "song",
+    "market",
+    "bridge",
+    "winter",
+    "engine",
+    "harbour",
+]
+
+
+def clean_rows(num: int, seed: int = 0) -> list[dict[str, Any]]:
+    draw = random.Random(seed)
+    return [
+        {
+            "question": f"What did the {draw.choice(NOUNS)} number {i} say to the {draw.choice(NOUNS)}?",
+            "answer": f"It spoke of a {draw.choice(NOUNS)} and a {draw.choice(NOUNS)}, {draw.randint(2, 900)} times.",
+        }
+        for i in range(num)
+    ]
+
+
+def check(rows: list[dict[str, Any]], **settings: Any) -> Findings:
+    checker = Checker("rows.jsonl", CheckSpec(**settings))
+    for line, record in enumerate(rows, 1):
+        row = convert(record, line)[0]
+        checker.add(row, *row_words(row))
+    return checker.finish()
+
+
+def planted(answers: list[str], **settings: Any) -> Findings:
+    rows = clean_rows(200)
+    for row, answer in zip(rows[100:], answers, strict=False):
+        row["answer"] = answer
+    return check(rows, **settings)
+
+
+def test_clean_rows_have_no_finding() -> None:
+    assert check(clean_rows(300)).to_json() == []
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("mojibake", "The cafÃ© was closed, she said, and that itâ€™s late."),
+        ("replacement-characters", "The caf\ufffd was closed."),
+        ("control-characters", "The cafe\x07 was closed."),
+        ("placeholders", "Dear {{ customer_name }}, we are closed."),
+        ("placeholders", "Dear [YOUR NAME], we are closed."),
+        ("refusals", "I'm sorry, but I can't help with that request."),
+        ("refusals", "As an AI language model, I have no opinion on rivers."),
+        ("secrets", "Use AKIAIOSFODNN7EXAMPLE as the key."),
+        ("secrets", "Write to anna.smith@firm.co.uk today."),
+        ("secrets", "-----BEGIN RSA PRIVATE KEY-----\nMIIE"),
+        ("secrets", "Pay with 4539 1488 0343 6467 please."),
+    ],
+)
+def test_what_is_planted_is_found_with_its_line(code: str, text: str) -> None:
+    findings = planted([text])
+    assert findings.counts == {code: 1}
+    (found,) = findings.to_json()
+    assert (found["code"], found["line"], found["severity"]) == (code, 101, RULES[code].severity)
+    assert found["remedy"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Zoë's façade café — “naïve” über Straße, 100 € in São Paulo, señor.",
+        "Die Größe beträgt 5 m². Ça va? Ľudovít Štúr. Привет. こんにちは。",
+        "I'm sorry for your loss; the river took it.",
+        "Call 0049 30 123456 between 10 and 12, order 1234567890123 of 2024-10-11.",
+        "In Jinja, write {% if x %}; in C, write a[i] < b[j].",
+        "Mail to someone@example.com, as the manual says.",
+    ],
+)
+def test_good_words_are_left_alone(text: str) -> None:
+    assert planted([text]).counts == {}
+
+
+def test_a_secret_is_not_repeated_in_the_finding() -> None:
+    assert find_secret("token ghp_" + "a1B2c3D4e5" * 3 + "abcdef") == "a GitHub token: ghp_a1..."
+
+
+def test_the_same_question_with_different_answers_is_a_conflict() -> None:
+    rows = clean_rows(100)
+    rows += [{**rows[3], "answer": "Nothing at all, I am told."}, {**rows[5]}]
+    findings = check(rows)
+    assert findings.counts == {"conflicting-answers": 2}
+    assert [found["line"] for found in findings.to_json()] == [4, 101]
+
+
+def leaking(num: int) -> list[dict[str, Any]]:
+    rows = clean_rows(200)
+    return [
+        {**row, "question": f"{row['question']} Answer: {row['answer']}"} if i < num else row
+        for i, row in enumerate(rows)
+    ]
+
+
+def test_an_answer_in_its_prompt_is_found_unless_the_task_is_to_extract() -> None:
+    assert check(leaking(20)).counts == {"answer-in-prompt": 20}
+    assert check(leaking(150)).counts == {}
+    assert check(leaking(150), task="generation").counts == {"answer-in-prompt": 150}
+    assert check(leaking(20), task="extraction").counts == {}
+
+
+def test_labels_are_told_and_a_single_one_is_warned_of() -> None:
+    def labelled(num_spam: int) -> Findings:
+        rows = [{**row, "answer": "spam" if i < num_spam else "ham"} for i, row in enumerate(clean_rows(200))]
+        return check(rows)
+
+    assert labelled(100).counts == {"labels": 200}
+    assert labelled(198).counts == {"labels": 200, "one-label": 198}
+
+
+def test_answers_cut_at_one_length_are_found() -> None:
+    long = "and so the river went on past the harbour " * 20
+    findings = planted([long[i : i + 400] for i in range(0, 30, 3)])
+    assert findings.counts["cut-answers"] == 10
+    assert "cut-answers" not in planted([long[:400] + "."] * 10).counts
+
+
+def test_writing_systems_are_told() -> None:
+    findings = planted(["Река говорила о лампе и о саде, долго и тихо, много раз подряд. " * 3] * 60)
+    assert "Cyrillic 30%" in findings.to_json()[0]["excerpt"]
+
+
+def test_examples_are_limited_and_counts_are_not() -> None:
+    findings = planted([f"As an AI, I pass. {i}" for i in range(90)])
+    assert findings.counts["refusals"] == 90 and len(findings.to_json()) == MAX_SHOWN
+
+
+def test_the_score_is_what_the_deductions_leave() -> None:
+    assert score_of({}, 100) == (100, [])
+    score, deductions = score_of({"refusals": 10, "secrets": 1, "labels": 100}, 100)
+    assert [(one.code, one.points) for one in deductions] == [("refusals", 10.0), ("secrets", 2.0)]
+    assert score == 88
+    assert score_of({"unusable-rows": 90, "mojibake": 90, "refusals": 90}, 100)[0] == 0
+
+
+def test_the_score_does_not_depend_on_the_order_of_rows() -> None:
+    rows = leaking(20)
+    for row in rows[50:60]:
+        row["answer"] = "I'm sorry, but I cannot help with this."
+    counts = check(rows).counts
+    shuffled = rows[:]
+    random.Random(1).shuffle(shuffled)
+    assert check(shuffled).counts == counts
