@@ -8,7 +8,7 @@ import typer
 
 from stoker.cli import units
 from stoker.cli.console import AsJson, note, print_facts, print_json, print_table, say
-from stoker.cli.lab import open_reader
+from stoker.cli.lab import ask_supervisor, current_lab, open_reader
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The datasets of the lab.")
 
@@ -68,3 +68,32 @@ def show(
     if left_out:
         say()
         print_table(("line", "state", "why"), [(row["line"], row["state"], row["reason"]) for row in left_out[:20]])
+
+
+@app.command()
+def check(
+    what: Annotated[
+        str, typer.Argument(metavar="FILE|ID", help="A file, or a dataset's id, a prefix of it, or @latest.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Check a file without taking it, or show what was found in a dataset. Exit code 5 when something blocks."""
+    from stoker.cli.checks import checked, print_check
+
+    found = checked(what)
+    if as_json:
+        print_json(found)
+    else:
+        print_check(found)
+    if any(finding["severity"] == "block" for finding in found["findings"]):
+        raise typer.Exit(5)
+
+
+@app.command()
+def approve(
+    dataset: Annotated[str, typer.Argument(metavar="ID", help="A waiting dataset's id, a prefix of it, or @latest.")],
+) -> None:
+    """Let a dataset that waits because of its score train as it is."""
+    dataset_id = open_reader().resolve("dataset", dataset)
+    ask_supervisor(current_lab(), "data.approve", dataset=dataset_id)
+    note(f"{dataset_id} is queued")

@@ -73,6 +73,12 @@ def _show(outcome: Outcome, name: str) -> None:
 def _raise_for(outcome: Outcome) -> None:
     if outcome.state in ("failed", "parked"):
         raise WorkerFailed(f"{outcome.run} {outcome.state}: {outcome.reason or 'no reason recorded'}")
+    if outcome.state == "waiting":
+        raise InvalidInput(
+            f"{outcome.dataset} waits: its score is below check.stop_below",
+            "a file this poor would cost a night",
+            f"run: stoker data check {outcome.dataset}; to train it as it is: stoker data approve {outcome.dataset}",
+        )
     if outcome.state in ("rejected", "empty"):
         raise InvalidInput(
             f"{outcome.dataset} has nothing to train on",

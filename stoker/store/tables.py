@@ -48,7 +48,7 @@ datasets = Table(
     Column("number", Integer, nullable=False, unique=True),  # order of acceptance
     Column("file_sha256", String, ForeignKey("files.sha256"), nullable=False, unique=True),
     Column("name", String, nullable=False),
-    Column("state", String, nullable=False),  # accepted, reading, ready, empty, kept, trained, rejected
+    Column("state", String, nullable=False),  # accepted, reading, ready, empty, kept, waiting, trained, rejected
     Column("format", String),
     Column("rows_in", Integer, nullable=False, default=0),
     Column("train", Integer, nullable=False, default=0),

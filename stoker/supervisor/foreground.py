@@ -39,7 +39,7 @@ _OVER = ("done", "failed", "stopped", "parked", "paused")
 
 @dataclass(frozen=True)
 class Outcome:
-    """Where a file got to. `state`: the run's state, or "rejected", "empty", "kept" (preference rows), or "interrupted" before a run began."""
+    """Where a file got to. `state`: the run's state, or "rejected", "empty", "kept" (preference rows), "waiting" (a low score), or "interrupted" before a run began."""
 
     dataset: str
     state: str
@@ -82,7 +82,7 @@ def outcome(connection: Connection, dataset_id: str) -> Outcome | None:
         select(r).where(r.c.dataset == dataset_id).order_by(r.c.number.desc()).limit(1)
     ).first()  # fmt: skip
     if run is None:
-        if dataset.state not in ("rejected", "empty", "kept"):
+        if dataset.state not in ("rejected", "empty", "kept", "waiting"):
             return None
         return Outcome(dataset_id, dataset.state, None, None, None, None, dataset.refusal)
     judged = connection.execute(select(e).where(e.c.run == run.id).order_by(e.c.number.desc()).limit(1)).first()

@@ -14,7 +14,7 @@ import orjson
 from sqlalchemy import select
 
 from stoker.durable import free_bytes, read_manifest, retire
-from stoker.errors import Damaged, WorkerExit
+from stoker.errors import Damaged, NotAllowed, WorkerExit
 from stoker.launchers import local
 from stoker.mailbox.journal import JournalReader
 from stoker.mailbox.messages import MESSAGES
@@ -202,11 +202,12 @@ def record_summary(transaction: Transaction, dataset: DatasetRecord, summary: di
     sides = ", ".join(f"{counts[name]:,} {name.replace('_', ' ')}" for name in _COUNTS[1:])
     is_empty = counts["train"] == 0
     is_kept = not is_empty and counts["train"] == int(summary.get("preference_rows", 0))
+    is_stopped = not is_empty and not is_kept and summary.get("gate") == "stop"
     set_fields(
         transaction,
         t.datasets,
         dataset.id,
-        state="empty" if is_empty else "kept" if is_kept else "ready",
+        state="empty" if is_empty else "kept" if is_kept else "waiting" if is_stopped else "ready",
         format=summary.get("format"),
         reasons=summary.get("reasons") or {},
         notes=summary.get("notes") or [],
@@ -220,8 +221,28 @@ def record_summary(transaction: Transaction, dataset: DatasetRecord, summary: di
     if is_kept:
         transaction.event("info", "dataset.kept", f"{text}; kept for preference training", dataset=dataset.id)
         return
+    if is_stopped:
+        cost = ", ".join(f"{one['title']} ({one['rows']:,})" for one in summary["deductions"][:3])
+        words = f"{text}; score {summary['score']}: {cost}; it waits for: stoker data approve {dataset.id}"
+        transaction.event("warn", "dataset.waiting", words, dataset=dataset.id)
+        return
+    if summary.get("gate") == "warn":
+        words = f"{dataset.name} has a score of {summary['score']}; see: stoker data check {dataset.id}"
+        transaction.event("warn", "dataset.poor", words, dataset=dataset.id)
     job_id = queue.add_job(transaction, dataset.id, dataset.priority)
     transaction.event("info", "dataset.ready", text, dataset=dataset.id, job=job_id, **counts)
+
+
+def approve(transaction: Transaction, dataset_id: str) -> None:
+    """Let a dataset that waits because of its score train as it is."""
+    d = t.datasets
+    row = transaction.first(select(d).where(d.c.id == dataset_id))
+    if row is None or row.state != "waiting":
+        state = "not there" if row is None else row.state
+        raise NotAllowed(f"{dataset_id} is {state}", "only a waiting dataset is approved", "run: stoker data list")
+    set_fields(transaction, d, dataset_id, state="ready")
+    job_id = queue.add_job(transaction, dataset_id, row.priority)
+    transaction.event("info", "dataset.approved", f"{row.name} trains as it is", dataset=dataset_id, job=job_id)
 
 
 def reject(context: Context, dataset: DatasetRecord, refusal: dict[str, Any], report: str) -> None:

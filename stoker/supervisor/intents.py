@@ -21,6 +21,7 @@ from stoker.store.store import Transaction, set_fields
 from stoker.supervisor import conclude, queue
 from stoker.supervisor.context import Context
 from stoker.supervisor.inbox import Inbox
+from stoker.supervisor.intake import approve
 
 log = logging.getLogger(__name__)
 
@@ -175,6 +176,7 @@ def _priority(transaction: Transaction, fields: dict[str, Any]) -> dict[str, Any
 
 
 _EFFECTS: dict[str, Effect] = {
+    "data.approve": _on("dataset", approve),
     "queue.pause": lambda transaction, fields: _pause_queue(transaction, fields, is_paused=True),
     "queue.resume": lambda transaction, fields: _pause_queue(transaction, fields, is_paused=False),
     "queue.move": _move,

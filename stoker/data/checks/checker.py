@@ -120,8 +120,9 @@ class Checker:
         is_conflict = (low != high)[group]
         first = np.concatenate(([0], np.flatnonzero(np.diff(group)) + 1))
         for place in np.flatnonzero(is_conflict):
-            with_line = lines[order[first[group[place]]]]
-            self.findings.add("conflicting-answers", int(lines[order[place]]), f"the same question as line {with_line}")
+            start = first[group[place]]
+            other = lines[order[start + 1 if place == start else start]]
+            self.findings.add("conflicting-answers", int(lines[order[place]]), f"the same question as line {other}")
 
     def _find_leaks(self, num_rows: int, is_labelled: bool) -> None:
         is_extraction = is_labelled or len(self._leaks) > _EXTRACTION_SHARE * num_rows

@@ -32,6 +32,8 @@ def judge(findings: Findings, entries: Sequence[LedgerEntry], split: Split, spec
     counts = {UNUSABLE.code: num_unusable, **findings.counts}
     score, deductions = score_of({code: number for code, number in counts.items() if number}, len(entries))
     gate = "stop" if score < spec.stop_below else "warn" if score < spec.warn_below else "pass"
+    if gate == "stop":
+        findings.add("low-score", None, f"{score} of 100, and check.stop_below = {spec.stop_below}", len(entries))
     return {
         "score": score, "gate": gate, "deductions": [one.to_json() for one in deductions],
         "findings": findings.to_json(), "finding_counts": dict(findings.counts),

@@ -111,6 +111,10 @@ RULES = _rules(
         "the model learns to give that answer whatever is asked",
         "add rows with the other answers, or leave some of the common one out", points=25, full_share=1.0,
     ),
+    Rule(
+        "low-score", "block", "the score is below check.stop_below",
+        "a file this poor would cost a night", "mend it, or train it as it is: stoker data approve ID",
+    ),
     Rule("labels", "note", "answers come from a short list", "this is a classification task", "nothing to do"),
     Rule("mixed-scripts", "note", "several writing systems", "the file mixes languages", "nothing to do, if it is meant"),
     Rule(

@@ -1,0 +1,104 @@
+"""What `stoker data check` shows: the score, what it costs, and the findings with file and line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from stoker.cli import units
+from stoker.cli.add import check_file as require_file
+from stoker.cli.console import print_facts, print_table, say
+from stoker.cli.lab import current_lab, open_reader
+from stoker.errors import NotFound
+from stoker.spec.jobs import DatasetRef
+from stoker.spec.lab import LabSpec
+from stoker.spec.reading import read_settings
+from stoker.workspace import Workspace
+
+_FIELDS = ("name", "format", "rows_in", "train", "held_out", "duplicate", "quarantined", "preference_rows")
+_JUDGED = ("score", "gate", "deductions", "findings", "finding_counts", "notes")
+_SHOWN = 30
+
+
+def checked(what: str) -> dict[str, Any]:
+    """Return the check of a file (inside a lab or not), or that of a dataset of the lab."""
+    path = Path(what)
+    if path.exists():
+        require_file(path)
+        return _of_file(path.absolute())
+    return _of_dataset(what)
+
+
+def print_check(found: dict[str, Any]) -> None:
+    """Print the score, the deductions and the findings, the worst first."""
+    gate = {"pass": "it trains", "warn": "it trains, with a warning", "stop": "it waits for a person"}[found["gate"]]
+    if found["format"] is None:
+        gate = "it is refused"
+    facts = [
+        ("file", found["name"]),
+        ("format", found["format"] or "none"),
+        ("rows in", units.count(found["rows_in"])),
+        ("score", f"{found['score']} of 100: {gate}"),
+    ]
+    print_facts(facts)
+    for line in found["notes"]:
+        say(f"note  {line}")
+    if found["deductions"]:
+        say()
+        rows = [
+            (one["code"], f"-{one['points']:g}", units.count(one["rows"]), f"{one['share']:.1%}", one["title"])
+            for one in found["deductions"]
+        ]
+        print_table(("costs", "points", "rows", "share", "what"), rows, numbers=("points", "rows", "share"))
+    if found["findings"]:
+        say()
+        lines = [
+            (
+                one["severity"],
+                one["code"],
+                "-" if one["line"] is None else str(one["line"]),
+                " ".join(one["excerpt"].split())[:80],
+            )
+            for one in found["findings"][:_SHOWN]
+        ]
+        print_table(("severity", "code", "line", "found"), lines, numbers=("line",))
+        remedies = {one["code"]: one["remedy"] for one in found["findings"][:_SHOWN]}
+        say()
+        for code, remedy in remedies.items():
+            say(f"{code}: {remedy}")
+
+
+def _of_file(path: Path) -> dict[str, Any]:
+    from stoker.supervisor.checking import check_file
+
+    try:
+        workspace = current_lab()
+    except NotFound:
+        return _chosen(check_file(path, LabSpec(), None, ()))
+    return _chosen(check_file(path, read_settings(workspace.settings), workspace, _earlier(workspace)))
+
+
+def _earlier(workspace: Workspace) -> tuple[DatasetRef, ...]:
+    found = open_reader().datasets() if workspace.store.exists() else []
+    folders = [(one, workspace.dataset(one["id"])) for one in found]
+    return tuple(
+        DatasetRef(id=one["id"], folder=folder, name=one["name"])
+        for one, folder in folders
+        if (folder / "dataset.json").is_file()
+    )
+
+
+def _of_dataset(reference: str) -> dict[str, Any]:
+    from stoker.data.dataset import Dataset
+
+    dataset_id = open_reader().resolve("dataset", reference)
+    folder = current_lab().dataset(dataset_id)
+    if not (folder / "dataset.json").is_file():
+        raise NotFound(
+            f"{dataset_id} holds no rows", "it was rejected or is not read yet", f"run: stoker data show {dataset_id}"
+        )
+    return _chosen(Dataset(folder).summary)
+
+
+def _chosen(summary: dict[str, Any]) -> dict[str, Any]:
+    return {key: summary.get(key) for key in (*_FIELDS, *_JUDGED)}
