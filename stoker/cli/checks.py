@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stoker.cli import units
 from stoker.cli.add import check_file as require_file
@@ -14,6 +14,9 @@ from stoker.spec.jobs import DatasetRef
 from stoker.spec.lab import LabSpec
 from stoker.spec.reading import read_settings
 from stoker.workspace import Workspace
+
+if TYPE_CHECKING:
+    from stoker.data.dataset import Dataset
 
 _FIELDS = ("name", "format", "rows_in", "train", "held_out", "duplicate", "quarantined", "preference_rows")
 _JUDGED = ("score", "gate", "deductions", "findings", "finding_counts", "notes")
@@ -26,7 +29,7 @@ def checked(what: str) -> dict[str, Any]:
     if path.exists():
         require_file(path)
         return _of_file(path.absolute())
-    return _of_dataset(what)
+    return _chosen(open_dataset(what).summary)
 
 
 def print_check(found: dict[str, Any]) -> None:
@@ -88,16 +91,16 @@ def _earlier(workspace: Workspace) -> tuple[DatasetRef, ...]:
     )
 
 
-def _of_dataset(reference: str) -> dict[str, Any]:
+def open_dataset(reference: str) -> Dataset:
+    """Return a dataset of the lab that holds rows; NotFound for another."""
     from stoker.data.dataset import Dataset
 
     dataset_id = open_reader().resolve("dataset", reference)
-    folder = current_lab().dataset(dataset_id)
-    if not (folder / "dataset.json").is_file():
-        raise NotFound(
-            f"{dataset_id} holds no rows", "it was rejected or is not read yet", f"run: stoker data show {dataset_id}"
-        )
-    return _chosen(Dataset(folder).summary)
+    found = Dataset(current_lab().dataset(dataset_id))
+    if not (found.folder / "dataset.json").is_file():
+        why = "it was rejected or is not read yet"
+        raise NotFound(f"{dataset_id} holds no rows", why, f"run: stoker data show {dataset_id}")
+    return found
 
 
 def _chosen(summary: dict[str, Any]) -> dict[str, Any]:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import enum
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from stoker.cli import units
 from stoker.cli.console import AsJson, note, print_facts, print_json, print_table, say
 from stoker.cli.lab import ask_supervisor, current_lab, open_reader
+from stoker.errors import NotAllowed, NotFound
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The datasets of the lab.")
 
+DatasetId = Annotated[str, typer.Argument(metavar="ID", help="A dataset's id, a prefix of it, or @latest.")]
+
+_SHOWN_DIFFERENCES = 20
 _COUNTS = ("rows_in", "train", "held_out", "duplicate", "quarantined")
 
 
@@ -34,7 +40,7 @@ def list_(as_json: AsJson = False) -> None:
 
 @app.command()
 def show(
-    dataset: Annotated[str, typer.Argument(metavar="ID", help="A dataset's id, a prefix of it, or @latest.")],
+    dataset: DatasetId,
     as_json: AsJson = False,
 ) -> None:
     """Show one dataset: where every row went, and why."""
@@ -97,3 +103,68 @@ def approve(
     dataset_id = open_reader().resolve("dataset", dataset)
     ask_supervisor(current_lab(), "data.approve", dataset=dataset_id)
     note(f"{dataset_id} is queued")
+
+
+class Target(enum.StrEnum):
+    OPENAI = "openai"
+    ALPACA = "alpaca"
+    SHAREGPT = "sharegpt"
+    PROMPT_COMPLETION = "prompt-completion"
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
+class Side(enum.StrEnum):
+    TRAIN = "train"
+    HELD_OUT = "held_out"
+    ALL = "all"
+
+
+@app.command()
+def convert(
+    dataset: DatasetId,
+    to: Annotated[Target, typer.Option(help="The format to write.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write; it must not exist.")],
+    side: Annotated[Side, typer.Option(help="Which rows.")] = Side.TRAIN,
+    as_json: AsJson = False,
+) -> None:
+    """Write a dataset's rows in another format. A row that the format can't hold exactly is left out and counted."""
+    from stoker.cli.checks import open_dataset
+    from stoker.data.formats.write import write_rows
+
+    if out.exists():
+        raise NotAllowed(f"{out} exists", "nothing is overwritten", "name another file, or delete it")
+    if not out.absolute().parent.is_dir():
+        raise NotFound(f"no folder {out.absolute().parent}", "", "make it first")
+    written = write_rows(open_dataset(dataset).all_rows(side.value), to.value, out)
+    if as_json:
+        print_json({"file": str(out), "rows": written.rows, "left_out": dict(written.left_out)})
+        return
+    say(f"{out}: {units.count(written.rows)} rows")
+    for reason, number in written.left_out.most_common():
+        say(f"left out, as {to.value} does not hold it: {reason}, {units.count(number)} rows")
+
+
+@app.command()
+def diff(before: DatasetId, after: DatasetId, as_json: AsJson = False) -> None:
+    """Compare two datasets row by row: added, removed, changed (the same prompt, another answer)."""
+    from stoker.cli.checks import open_dataset
+    from stoker.data.diff import diff_rows
+
+    found = diff_rows(open_dataset(before).all_rows(), open_dataset(after).all_rows())
+    if as_json:
+        print_json(found)
+        return
+    say(", ".join(f"{units.count(len(rows))} {name}" for name, rows in found.items()))
+    for name, rows in found.items():
+        if rows:
+            say()
+            shown = [_difference(row) for row in rows[:_SHOWN_DIFFERENCES]]
+            print_table((name, "line", "row"), shown, numbers=("line",))
+
+
+def _difference(row: dict[str, Any]) -> tuple[str, str, str]:
+    if "after" in row:
+        words = f"{row['before']!r} -> {row['after']!r}"
+        return row["id"], f"{row['line']} -> {row['new_line']}", words[:100]
+    return row["id"], str(row["line"]), " ".join(row["excerpt"].split())[:100]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stoker.cli.app import build
+from stoker.data.checks.rules import RULES
 from stoker.spec.schema import list_settings, section_title
 
 _GENERATED = "<!-- Written by `make docs` from the code; change the code, not this page. -->\n"
@@ -34,7 +35,21 @@ Data goes to stdout, progress and advice to stderr. Ids accept unique prefixes a
 
 def pages() -> dict[str, str]:
     """Return file name and text of every generated page."""
-    return {"commands.md": commands_page(), "settings.md": settings_page()}
+    return {"commands.md": commands_page(), "settings.md": settings_page(), "findings.md": findings_page()}
+
+
+def findings_page() -> str:
+    """Return the page of everything that `stoker data check` can find."""
+    parts = ["# Findings\n", _GENERATED]
+    parts.append(
+        "What can be wrong with a file or a row. `block` stops the file, `warn` costs points where points are given\n"
+        "([how](../score.md)), `note` is only told. Rows with a quarantine code cost points together, as `unusable-rows`.\n"
+    )
+    for rule in sorted(RULES.values(), key=lambda rule: rule.code):
+        cost = f"; {rule.points:g} points at {rule.full_share:.0%} of the rows" if rule.points else ""
+        parts.append(f"## {rule.code}\n\n{rule.title[:1].upper()}{rule.title[1:]}. `{rule.severity}`{cost}.\n")
+        parts.append(f"Why: {rule.why}.\n\nRemedy: {rule.remedy}.\n")
+    return "\n".join(parts).rstrip() + "\n"
 
 
 def commands_page() -> str:

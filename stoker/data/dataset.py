@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
@@ -44,6 +44,14 @@ class Dataset:
             for record in _records(self.folder / HELDOUT)
             if record["is_representative"] or not representatives_only
         ]
+
+    def all_rows(self, side: Literal["train", "held_out", "all"] = "all") -> list[Row]:
+        """Return the rows of a side or of both, preference rows among them, in the order of their lines."""
+        names = {"train": (ROWS, KEPT), "held_out": (HELDOUT, KEPT_HELDOUT)}
+        chosen = [*names["train"], *names["held_out"]] if side == "all" else names[side]
+        paths = [self.folder / name for name in chosen]
+        rows = [Row.from_json(record) for path in paths if path.exists() for record in _records(path)]
+        return sorted(rows, key=lambda row: row.line)
 
     def ledger(self) -> Iterator[dict[str, Any]]:
         """Yield what happened to each input row, in file order."""

@@ -164,6 +164,12 @@ def test_a_number_is_an_answer_and_plain_text_is_text() -> None:
     assert row.text == "some words" and row.messages is None and row.prompt_messages() == []
 
 
+def test_a_null_beside_a_format_does_not_hide_it() -> None:
+    assert row_of({"messages": None, "text": "words"}).text == "words"
+    assert row_of({"messages": [QUESTION, ANSWER], "chosen": None, "rejected": None}).kind == "chat"
+    assert row_of({"prompt": "q", "completion": "a", "messages": None}).messages == (QUESTION, ANSWER)
+
+
 def test_rows_survive_json() -> None:
     row = row_of({"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]})
     assert Row.from_json(row.to_json()) == row

@@ -4,20 +4,42 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from stoker.cli.reference import pages
+from stoker.data.checks.rules import RULES
+from stoker.data.formats.recognise import Format
+from stoker.data.formats.write import Target
+from stoker.spec.lab import CheckSpec
 from stoker.spec.schema import list_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
-@pytest.mark.parametrize("name", ["commands.md", "settings.md"])
+@pytest.mark.parametrize("name", sorted(pages()))
 def test_the_generated_reference_is_current(name: str) -> None:
     written = (ROOT / "docs" / "reference" / name).read_text("utf-8")
     assert written == pages()[name], "run: make docs"
+
+
+def test_every_format_is_documented() -> None:
+    page = (ROOT / "docs" / "formats.md").read_text("utf-8")
+    assert [name for name in get_args(Format) if f"| `{name}` |" not in page] == []
+    assert [name for name in get_args(Target) if f"`{name}`" not in page] == []
+
+
+def test_every_finding_has_its_section() -> None:
+    page = (ROOT / "docs" / "reference" / "findings.md").read_text("utf-8")
+    assert set(re.findall(r"^## ([\w-]+)$", page, re.MULTILINE)) == {*RULES}
+
+
+def test_the_score_page_names_the_gates_in_force() -> None:
+    page = (ROOT / "docs" / "score.md").read_text("utf-8")
+    spec = CheckSpec()
+    assert f"`check.warn_below` ({spec.warn_below})" in page and f"`check.stop_below` ({spec.stop_below})" in page
 
 
 def test_every_setting_is_documented() -> None:

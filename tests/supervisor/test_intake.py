@@ -10,12 +10,12 @@ import orjson
 import pytest
 from sqlalchemy import select
 
-from stoker.errors import WorkerExit
+from stoker.errors import NotAllowed, WorkerExit
 from stoker.launchers import local
 from stoker.store import queries
 from stoker.store import tables as t
 from stoker.supervisor.inbox import Inbox
-from stoker.supervisor.intake import MODULE, Intake
+from stoker.supervisor.intake import MODULE, Intake, approve
 
 GOOD = b"".join(
     orjson.dumps({"prompt": f"What is {n} and {n * 7}?", "answer": f"It is number {n * 8} of {n * 13}."}) + b"\n"
@@ -75,6 +75,49 @@ def test_a_rejected_file_dropped_again_is_read_again(lab: Any) -> None:
     assert detail(lab, bad)["state"] == "accepted"
     work(lab, Intake(lab.context))
     assert detail(lab, bad)["state"] == "rejected"
+
+
+POOR = b"".join(
+    orjson.dumps({"prompt": f"What is {n} and {n * 7}?", "answer": f"As an AI, I can't say {n * 8}, {{{{name}}}}."})
+    + b"\n"
+    for n in range(60)
+)
+
+
+def test_a_file_of_low_score_waits_for_a_person(lab: Any) -> None:
+    lab.spec(check={"stop_below": 80})
+    poor = accept(lab, "poor.jsonl", POOR)
+    good = accept(lab, "good.jsonl", GOOD)
+    work(lab, Intake(lab.context))
+    assert (detail(lab, poor)["state"], detail(lab, good)["state"]) == ("waiting", "ready")
+    assert "dataset.waiting" in lab.codes and any("score 60" in text for text in lab.texts)
+    assert lab.run("r1", "dataset") == good
+    with lab.store.transaction() as tx:
+        approve(tx, poor)
+    assert detail(lab, poor)["state"] == "ready" and lab.run("r2", "dataset") == poor
+    with lab.store.transaction() as tx, pytest.raises(NotAllowed, match="only a waiting dataset"):
+        approve(tx, poor)
+
+
+def test_a_file_of_middling_score_trains_with_a_warning(lab: Any) -> None:
+    lab.spec(check={"stop_below": 50, "warn_below": 80})
+    poor = accept(lab, "poor.jsonl", POOR)
+    work(lab, Intake(lab.context))
+    assert detail(lab, poor)["state"] == "ready" and "dataset.poor" in lab.codes
+    lab.spec(check={"stop_below": 50, "warn_below": 55})
+    lab.codes.clear()
+    work_on = accept(lab, "again.jsonl", POOR.replace(b"What", b"Which"))
+    work(lab, Intake(lab.context))
+    assert detail(lab, work_on)["state"] == "ready" and "dataset.poor" not in lab.codes
+
+
+def test_preference_rows_are_kept_and_queue_no_job(lab: Any) -> None:
+    rows = [{"prompt": f"What is {n}?", "chosen": f"It is {n * 3}.", "rejected": "No idea."} for n in range(60)]
+    kept = accept(lab, "pairs.jsonl", b"".join(orjson.dumps(row) + b"\n" for row in rows))
+    work(lab, Intake(lab.context))
+    found = detail(lab, kept)
+    assert (found["state"], found["format"], found["rows_in"]) == ("kept", "preference", 60)
+    assert "dataset.kept" in lab.codes and "dataset.ready" not in lab.codes
 
 
 def test_a_file_of_known_rows_has_nothing_to_train_and_queues_no_job(lab: Any) -> None:

@@ -80,9 +80,23 @@ def convert(value: Any, line: int) -> tuple[Row, Shape]:
         raise RowProblem("not-object", f"the row is {shown(value)}, not an object")
     record = canonical_names(value)
     shape = shape_of(record)
-    if shape is None:
-        raise RowProblem("unknown-keys", f"keys {', '.join(map(str, list(value)[:12])) or 'none'} are no known format")
-    return Row.of(line, shape.convert(record)), shape
+    try:
+        if shape is None:
+            keys = ", ".join(map(str, list(value)[:12])) or "none"
+            raise RowProblem("unknown-keys", f"keys {keys} are no known format")
+        return Row.of(line, shape.convert(record)), shape
+    except RowProblem:
+        filled = _without_nulls(record)
+        other = None if filled is None else shape_of(filled)
+        if filled is None or other is None or (shape is not None and other.format == shape.format):
+            raise
+        return Row.of(line, other.convert(filled)), other
+
+
+def _without_nulls(record: Record) -> Record | None:
+    """Return the record without its nulls, None when it has none: a table of several formats has a null in every row."""
+    filled = {key: value for key, value in record.items() if value is not None}
+    return filled if len(filled) < len(record) else None
 
 
 def _recognise(keys: tuple[str, ...], has_label: bool) -> Shape | None:
