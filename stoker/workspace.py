@@ -110,6 +110,11 @@ class Workspace:
         return self.state / "workers"
 
     @property
+    def mappings(self) -> Path:
+        """What files with unknown columns mean, by their columns."""
+        return self.state / "mappings.json"
+
+    @property
     def tasks(self) -> Path:
         """Folders of the small tasks (generate, merge, verify) that people ask for by hand."""
         return self.state / "tasks"

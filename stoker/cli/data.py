@@ -168,3 +168,18 @@ def _difference(row: dict[str, Any]) -> tuple[str, str, str]:
         words = f"{row['before']!r} -> {row['after']!r}"
         return row["id"], f"{row['line']} -> {row['new_line']}", words[:100]
     return row["id"], str(row["line"]), " ".join(row["excerpt"].split())[:100]
+
+
+@app.command("map")
+def map_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file with columns of its own.")],
+    given: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="COLUMN=FIELD,...", help='Also TEMPLATE=FIELD, as in "{title}: {body}=prompt".'),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a file's columns mean; files with the same columns are read so from then on. Without --map: a proposal."""
+    from stoker.cli.mapping import map_columns
+
+    map_columns(file, given or [], as_json)

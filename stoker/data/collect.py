@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import orjson
@@ -16,6 +16,7 @@ import orjson
 from stoker.data.checks.checker import Checker
 from stoker.data.checks.repair import repaired
 from stoker.data.findings import RowProblem, excerpt
+from stoker.data.formats.mapping import apply_mapping, mapping_for
 from stoker.data.formats.recognise import Shape, convert
 from stoker.data.ledger import LedgerEntry
 from stoker.data.reading.readers import Opened, read_records
@@ -45,6 +46,7 @@ class Collected:
     systems: Counter[str] = field(default_factory=Counter)
     shingles: ShingleBuilder = field(default_factory=ShingleBuilder)
     num_repaired: int = 0
+    num_mapped: int = 0
 
     @property
     def format(self) -> str:
@@ -57,6 +59,8 @@ class Collected:
         notes = list(self.notes)
         if self.num_repaired:
             notes.append(f"{self.num_repaired} rows were decoded with the wrong encoding and are repaired")
+        if self.num_mapped:
+            notes.append(f"{self.num_mapped} rows were read by the mapping saved for their columns")
         if self.unused_keys:
             notes.append(f"keys not used: {', '.join(sorted(self.unused_keys)[:20])}")
         return notes
@@ -96,17 +100,25 @@ class _Collector:
         self.found = Collected(Checker(job.dataset.name, job.check), notes=list(notes))
         self.member = ""
         self._spool, self._is_repairing = spool, job.check.repair_mojibake
+        self._mappings = {mapping.columns: mapping for mapping in job.mappings}
         self._first_places: dict[str, int] = {}
 
     def take(self, record: Record) -> None:
         try:
             if record.problem is not None:
                 raise record.problem
-            row, shape = convert(record.value, record.line)
+            row, shape = convert(self._mapped(record.value), record.line)
         except RowProblem as problem:
             self._quarantine(record, problem)
         else:
             self._add(self._repair(row) if self._is_repairing else row, shape)
+
+    def _mapped(self, value: Any) -> Any:
+        mapping = mapping_for(value, self._mappings) if isinstance(value, dict) else None
+        if mapping is None:
+            return value
+        self.found.num_mapped += 1
+        return apply_mapping(mapping, value)
 
     def _quarantine(self, record: Record, problem: RowProblem) -> None:
         if problem.code == "unknown-keys":

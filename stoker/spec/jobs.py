@@ -33,6 +33,13 @@ class BaseRef(Spec):
     folder: Path | None = None
 
 
+class ColumnMapping(Spec):
+    """What a file with exactly these columns means: for each field of a row a template over the columns."""
+
+    columns: tuple[str, ...] = Field(description="Sorted names.")
+    fields: dict[str, str] = Field(description='Field to template, "{column}" or "{title}\\n{body}".')
+
+
 class IntakeJob(Spec):
     """Read an accepted file into a dataset version. Runs as `python -m stoker.data FOLDER`."""
 
@@ -43,6 +50,7 @@ class IntakeJob(Spec):
     earlier: tuple[DatasetRef, ...] = Field((), description="Datasets accepted before, oldest first.")
     benchmarks: tuple[Path, ...] = ()
     intake: IntakeSpec = IntakeSpec()
+    mappings: tuple[ColumnMapping, ...] = ()
     check: CheckSpec = CheckSpec()
     split: SplitSpec = SplitSpec()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stoker.data.accept import accept_file
+from stoker.data.formats.mapping import load_mappings
 from stoker.errors import StokerError, WorkerExit
 from stoker.launchers import local
 from stoker.mailbox.journal import JournalReader
@@ -39,6 +40,7 @@ def check_file(
             earlier=earlier,
             benchmarks=tuple(sorted(workspace.benchmarks.glob("*.jsonl"))) if workspace else (),
             intake=spec.intake.model_copy(update={"allow_unproven": True}),
+            mappings=load_mappings(workspace.mappings) if workspace else (),
             check=spec.check,
             split=spec.split,
         )

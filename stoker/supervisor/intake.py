@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 from sqlalchemy import select
 
+from stoker.data.formats.mapping import load_mappings
 from stoker.durable import free_bytes, read_manifest, retire
 from stoker.errors import Damaged, NotAllowed, WorkerExit
 from stoker.launchers import local
@@ -110,6 +111,7 @@ class Intake:
             earlier=dataset_refs(transaction, workspace, earlier),
             benchmarks=tuple(sorted(workspace.benchmarks.glob("*.jsonl"))),
             intake=spec.intake,
+            mappings=load_mappings(workspace.mappings),
             check=spec.check,
             split=spec.split,
         )

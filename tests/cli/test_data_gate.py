@@ -116,3 +116,17 @@ def test_datasets_are_compared_row_by_row(stoker: Any, two: Workspace) -> None:
     swapped = stoker("data", "diff", "d2", "d1", "--json").json()
     assert len(swapped["added"]) == 10 and len(swapped["removed"]) == 6 - 1
     assert "5 added, 10 removed" in stoker("data", "diff", "d1", "d2").out
+
+
+def test_unknown_columns_are_mapped_once(stoker: Any, lab: Workspace) -> None:
+    records = [{"title": row["question"], "reply": row["answer"], "id": n} for n, row in enumerate(rows(60))]
+    Path("mails.jsonl").write_bytes(as_lines(records))
+    assert stoker("data", "check", "mails.jsonl").code == 5
+    proposal = stoker("data", "map", "mails.jsonl", "--json").json()
+    assert proposal["fields"] == {"prompt": "{title}", "completion": "{reply}"} and not proposal["saved"]
+    assert stoker("data", "check", "mails.jsonl").code == 5, "a proposal changes nothing"
+    assert "--map '{title}=prompt' --map '{reply}=completion'" in stoker("data", "map", "mails.jsonl").err
+    saved = stoker("data", "map", "mails.jsonl", "--map", "title=prompt,reply=completion")
+    assert saved.code == 0 and "It is number 8 of 13." in saved.out
+    assert stoker("data", "check", "mails.jsonl", "--json").json()["format"] == "prompt-completion"
+    assert stoker("data", "map", "mails.jsonl", "--map", "nothing=prompt").code == 5

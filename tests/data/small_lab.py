@@ -13,7 +13,7 @@ from stoker.data.dataset import Dataset
 from stoker.data.intake import take_in
 from stoker.errors import WorkerExit
 from stoker.mailbox.messages import Outbox
-from stoker.spec.jobs import DatasetRef, IntakeJob
+from stoker.spec.jobs import ColumnMapping, DatasetRef, IntakeJob
 from stoker.spec.lab import CheckSpec, IntakeSpec, SplitSpec
 
 
@@ -27,6 +27,7 @@ class SmallLab:
         self.intake = IntakeSpec()
         self.split = SplitSpec()
         self.check = CheckSpec()
+        self.mappings: tuple[ColumnMapping, ...] = ()
 
     def job(self, content: bytes, name: str = "rows.jsonl") -> tuple[IntakeJob, Path]:
         """Accept a file with this content and return its job and the task folder."""
@@ -39,7 +40,7 @@ class SmallLab:
         job = IntakeJob(
             dataset=DatasetRef(id=dataset_id, folder=self.root / "datasets" / dataset_id, name=name),
             file=accepted.path, file_sha256=accepted.sha256, earlier=tuple(self.datasets),
-            benchmarks=tuple(self.benchmarks), intake=self.intake, check=self.check, split=self.split,
+            benchmarks=tuple(self.benchmarks), intake=self.intake, check=self.check, mappings=self.mappings, split=self.split,
         )  # fmt: skip
         return job, folder
 
