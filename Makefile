@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip install -qq --no-compile -c constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_ROOT_USER_ACTION = ignore
 
-.PHONY: help setup demo test lint types chaos bench docs clean
+.PHONY: help setup demo test lint types chaos corpus bench docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "make demo    the whole loop, offline: train, evaluate, promote, continue (DEMO='--puzzles 2000' for less)"
 	@echo "make test    format, lint, types, import layers, tests"
 	@echo "make chaos   200 kill -9 at random moments; the result must be bit-identical"
+	@echo "make corpus  the zoo of good files and the whole corpus of malformed ones"
 	@echo "make bench   the figures of benchmarks/RESULTS.md"
 	@echo "make docs    write docs/reference anew"
 	@echo "make clean   remove .venv and caches"
@@ -54,6 +55,9 @@ types: setup
 
 chaos: setup
 	$(BIN)/pytest tests/chaos --kills 200
+
+corpus: setup
+	$(BIN)/pytest tests/data/test_zoo.py tests/data/test_malformed.py --corpus
 
 bench: setup
 	@$(PIP) -e '.[bench]'

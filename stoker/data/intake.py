@@ -30,9 +30,9 @@ def take_in(job: IntakeJob, folder: Path, outbox: Outbox) -> dict[str, Any]:
     """Publish the dataset of a job and return its summary; FileRefused (or another UserError) publishes nothing."""
     name = job.dataset.name
     opened = open_file(job.file, name, job.intake, folder)
-    earlier = [Index(dataset.folder, dataset.name) for dataset in job.earlier]
     benchmarks = [read_benchmark(path) for path in job.benchmarks]
     spool = folder / SPOOL
+    earlier = [Index(dataset.folder, dataset.name) for dataset in job.earlier]
     try:
         outbox.phase("read")
         found = collect(job, opened, spool, outbox)
@@ -46,6 +46,8 @@ def take_in(job: IntakeJob, folder: Path, outbox: Outbox) -> dict[str, Any]:
         return publish_dataset(job, found, content, split, spool)
     finally:
         spool.unlink(missing_ok=True)
+        for index in earlier:
+            index.close()
 
 
 def _refuse_if_nothing_is_left(found: Collected, name: str) -> None:

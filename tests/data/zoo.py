@@ -17,7 +17,20 @@ import zstandard
 from pyarrow import parquet
 
 _N = 40
-_TOPICS = ["river", "lamp", "stone", "garden", "letter", "window", "song", "market", "bridge", "winter", "engine", "harbour"]
+_TOPICS = [
+    "river",
+    "lamp",
+    "stone",
+    "garden",
+    "letter",
+    "window",
+    "song",
+    "market",
+    "bridge",
+    "winter",
+    "engine",
+    "harbour",
+]
 
 
 def _pairs() -> list[tuple[str, str]]:

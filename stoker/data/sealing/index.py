@@ -6,13 +6,14 @@ nor tested; later rows near them alone are free, or the sealed region would cree
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.npyio import NpzFile
 
 from stoker.data.sealing.shingles import Hashes, Indices, ShingleSets
 
@@ -32,7 +33,11 @@ class Index:
 
     def __init__(self, folder: Path, name: str) -> None:
         self.folder, self.name = folder, name
-        self._arrays: Mapping[str, npt.NDArray[np.generic]] = np.load(folder / INDEX, allow_pickle=False)
+        self._arrays: NpzFile = np.load(folder / INDEX, allow_pickle=False)
+
+    def close(self) -> None:
+        """Close the file; arrays that were read stay."""
+        self._arrays.close()
 
     @cached_property
     def boilerplate(self) -> Hashes:

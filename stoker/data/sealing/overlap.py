@@ -5,6 +5,7 @@ Intake keeps new rows away from benchmarks that exist; this covers a benchmark t
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,13 +29,13 @@ def near_trained(rows: Sequence[Row], folders: Sequence[Path]) -> dict[str, str]
     near: dict[str, str] = {}
     for folder in folders:
         summary = Dataset(folder).summary
-        index = Index(folder, summary["name"])
-        lines, similarity, share = index.trained().lines, summary["similarity"], summary["boilerplate_share"]
-        for match, ours, theirs, boilerplate in (
-            (best_match, whole, index.trained_sets(), index.boilerplate),
-            (best_prompt_match, prompts, index.trained_prompts(), index.prompt_boilerplate),
-        ):
-            discounted = both(find_boilerplate(ours, share), boilerplate)
-            for at, place in zip(*match(ours, theirs, discounted, similarity)[:2], strict=True):
-                near.setdefault(rows[at].id, f"{index.name}:{lines[place]}")
+        with contextlib.closing(Index(folder, summary["name"])) as index:
+            lines, similarity, share = index.trained().lines, summary["similarity"], summary["boilerplate_share"]
+            for match, ours, theirs, boilerplate in (
+                (best_match, whole, index.trained_sets(), index.boilerplate),
+                (best_prompt_match, prompts, index.trained_prompts(), index.prompt_boilerplate),
+            ):
+                discounted = both(find_boilerplate(ours, share), boilerplate)
+                for at, place in zip(*match(ours, theirs, discounted, similarity)[:2], strict=True):
+                    near.setdefault(rows[at].id, f"{index.name}:{lines[place]}")
     return near
