@@ -11,6 +11,7 @@ from sqlalchemy import insert
 
 from stoker.data.accept import accept_file
 from stoker.data.intake import take_in
+from stoker.errors import WorkerExit
 from stoker.mailbox.messages import Outbox
 from stoker.spec.jobs import DatasetRef, IntakeJob
 from stoker.spec.lab import IntakeSpec
@@ -45,7 +46,9 @@ def two(lab: Workspace, tmp_path: Path) -> Workspace:
         job = IntakeJob(
             dataset=reference, file=accepted.path, file_sha256=accepted.sha256, intake=IntakeSpec(allow_unproven=True)
         )
-        summary = take_in(job, folder, Outbox(folder))
+        outbox = Outbox(folder)
+        summary = take_in(job, folder, outbox)
+        outbox.finished(WorkerExit.DONE)
         counts = {
             name: summary[name] for name in ("rows_in", "train", "held_out", "duplicate", "quarantined", "format")
         }
