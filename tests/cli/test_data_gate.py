@@ -36,7 +36,8 @@ def two(lab: Workspace, tmp_path: Path) -> Workspace:
     """A lab that has taken two files."""
     store = Store(lab.store, now=lambda: 1.0)
     store.claim()
-    for number, records in ((1, rows(60)), (2, [*rows(50), *rows(70, "That")[65:], {**rows(1)[0], "answer": "None."}])):
+    second = [{**rows(1)[0], "answer": "None."}, *rows(50)[1:], *rows(70, "That")[65:]]
+    for number, records in ((1, rows(60)), (2, second)):
         source = tmp_path / f"file{number}.jsonl"
         source.write_bytes(as_lines(records))
         accepted = accept_file(source, tmp_path / "files")
@@ -114,11 +115,12 @@ def test_a_dataset_is_written_in_another_format(stoker: Any, two: Workspace) -> 
 
 def test_datasets_are_compared_row_by_row(stoker: Any, two: Workspace) -> None:
     found = stoker("data", "diff", "d1", "d2", "--json").json()
-    assert len(found["added"]) == 5 and len(found["removed"]) == 10
-    assert found["changed"] == []
+    assert [len(found[name]) for name in ("added", "removed", "changed")] == [5, 10, 1]
+    (changed,) = found["changed"]
+    assert (changed["before"], changed["after"]) == ("It is number 0 of 0.", "None.")
     swapped = stoker("data", "diff", "d2", "d1", "--json").json()
-    assert len(swapped["added"]) == 10 and len(swapped["removed"]) == 6 - 1
-    assert "5 added, 10 removed" in stoker("data", "diff", "d1", "d2").out
+    assert [len(swapped[name]) for name in ("added", "removed", "changed")] == [10, 5, 1]
+    assert "5 added, 10 removed, 1 changed" in stoker("data", "diff", "d1", "d2").out
 
 
 def test_unknown_columns_are_mapped_once(stoker: Any, lab: Workspace) -> None:
