@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stoker.data.checks import rules
 from stoker.data.checks.checker import Checker
 from stoker.data.checks.finding import MAX_SHOWN, Findings
 from stoker.data.checks.rules import RULES
@@ -170,3 +172,9 @@ def test_the_score_does_not_depend_on_the_order_of_rows() -> None:
     shuffled = rows[:]
     random.Random(1).shuffle(shuffled)
     assert check(shuffled).counts == counts
+
+
+def test_every_rule_is_found_by_something() -> None:
+    package = Path(rules.__file__).parents[1]
+    code = "\n".join(path.read_text("utf-8") for path in package.rglob("*.py") if path.name != "rules.py")
+    assert [name for name in RULES if f'"{name}"' not in code and name != rules.UNUSABLE.code] == []

@@ -102,11 +102,6 @@ RULES = _rules(
         "replace them in the source; revoke keys that were in it", points=10, full_share=0.05,
     ),
     Rule(
-        "too-long", "warn", "rows longer than the model's limit",
-        "a row that does not fit is quarantined when the run starts: answers are never cut",
-        "raise train.max_length, or split the rows", points=40, full_share=0.5,
-    ),
-    Rule(
         "one-label", "warn", "nearly every answer is the same",
         "the model learns to give that answer whatever is asked",
         "add rows with the other answers, or leave some of the common one out", points=25, full_share=1.0,
@@ -117,10 +112,6 @@ RULES = _rules(
     ),
     Rule("labels", "note", "answers come from a short list", "this is a classification task", "nothing to do"),
     Rule("mixed-scripts", "note", "several writing systems", "the file mixes languages", "nothing to do, if it is meant"),
-    Rule(
-        "boilerplate", "note", "words that most rows share",
-        "they don't count when near duplicates are looked for", "nothing to do",
-    ),
     Rule(
         "sealed-overlap", "note", "rows near sealed test rows",
         "they are held out, or the test would measure memory", "nothing to do",
