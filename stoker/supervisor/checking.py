@@ -5,7 +5,6 @@ In a lab the rows are compared with its sealed rows and benchmarks, as they woul
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -44,10 +43,7 @@ def check_file(
             check=spec.check,
             split=spec.split,
         )
-        try:
-            return _run(job, folder)
-        finally:
-            shutil.rmtree(folder / "files", ignore_errors=True)
+        return _run(job, folder)
 
 
 def _run(job: IntakeJob, folder: Path) -> dict[str, Any]:

@@ -14,12 +14,11 @@ from typing import Any
 import orjson
 
 from stoker.data.findings import FileRefused, RowProblem
+from stoker.data.reading.limits import not_too_deep, too_long
 from stoker.data.reading.source import MEGABYTE, Record, Source
-from stoker.data.reading.strict_json import is_too_deep
 from stoker.spec.lab import IntakeSpec
 
 _BATCH_ROWS = 256
-_EXCERPT_BYTES = 1024
 
 
 def read_columnar(source: Source, spec: IntakeSpec) -> Iterator[Record]:
@@ -88,12 +87,8 @@ def _as_json(number: int, value: dict[str, Any]) -> bytes | Record:
 
 def _record(number: int, raw: bytes, max_row_bytes: int) -> Record:
     if len(raw) > max_row_bytes:
-        reason = f"the row has {len(raw):,} bytes, the limit is {max_row_bytes:,}"
-        return Record(number, None, RowProblem("line-too-long", reason), raw[:_EXCERPT_BYTES])
-    value = orjson.loads(raw)
-    if is_too_deep(value, raw.count(b"{") + raw.count(b"[")):
-        return Record(number, None, RowProblem("too-deep", "nested too deep"), raw[:_EXCERPT_BYTES])
-    return Record(number, value, None, raw)
+        return too_long("row", number, len(raw), max_row_bytes, raw)
+    return not_too_deep(number, orjson.loads(raw), raw)
 
 
 def _plain(value: object) -> object:

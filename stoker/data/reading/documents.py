@@ -13,14 +13,13 @@ from typing import Any
 
 import orjson
 
-from stoker.data.findings import FileRefused, RowProblem
+from stoker.data.findings import FileRefused
 from stoker.data.formats.recognise import is_known_shape
+from stoker.data.reading.limits import EXCERPT_BYTES, not_too_deep, too_long
 from stoker.data.reading.lines import BOM
 from stoker.data.reading.source import Record
-from stoker.data.reading.strict_json import MAX_DEPTH, is_too_deep
 
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]', re.DOTALL)
-_EXCERPT_BYTES = 1024
 _WRAPPED = frozenset({"row_idx", "row", "truncated_cells"})
 
 
@@ -68,10 +67,10 @@ class _Array:
         line = self._line_at(start)
         self._num_rows += 1
         if end - start > self._max_row_bytes:
-            return _too_long(line, end - start, self._max_row_bytes, self._data[start : start + _EXCERPT_BYTES])
+            return too_long("row", line, end - start, self._max_row_bytes, self._data[start : start + EXCERPT_BYTES])
         raw = self._data[start:end]
         try:
-            return _checked(line, orjson.loads(raw), raw)
+            return not_too_deep(line, orjson.loads(raw), raw)
         except orjson.JSONDecodeError as error:
             raise self._broken(error.msg, start + error.pos) from None
 
@@ -211,20 +210,8 @@ def _element_spans(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 def _sized(line: int, value: Any, raw: bytes, max_bytes: int) -> Record:
     if len(raw) > max_bytes:
-        return _too_long(line, len(raw), max_bytes, raw[:_EXCERPT_BYTES])
-    return _checked(line, value, raw)
-
-
-def _too_long(line: int, num_bytes: int, max_bytes: int, raw: bytes) -> Record:
-    reason = f"the row has {num_bytes:,} bytes, the limit is {max_bytes:,}"
-    return Record(line, None, RowProblem("line-too-long", reason), raw)
-
-
-def _checked(line: int, value: Any, raw: bytes) -> Record:
-    """Return the record with a problem when its nesting is too deep."""
-    if is_too_deep(value, raw.count(b"{") + raw.count(b"[")):
-        return Record(line, None, RowProblem("too-deep", f"nested deeper than {MAX_DEPTH} levels"), raw)
-    return Record(line, value, None, raw)
+        return too_long("row", line, len(raw), max_bytes, raw)
+    return not_too_deep(line, value, raw)
 
 
 def is_cut(error: orjson.JSONDecodeError, data: bytes) -> bool:

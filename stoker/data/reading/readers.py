@@ -17,11 +17,11 @@ from stoker.data.reading.columnar import read_columnar
 from stoker.data.reading.delimited import read_delimited
 from stoker.data.reading.documents import half_a_file, is_cut, read_json
 from stoker.data.reading.encoding import as_utf8
+from stoker.data.reading.limits import not_too_deep, too_long
 from stoker.data.reading.lines import read_lines
 from stoker.data.reading.plain_text import read_text
 from stoker.data.reading.sniff import binary_kind, check_size, sniff
 from stoker.data.reading.source import MEGABYTE, Record, Source
-from stoker.data.reading.strict_json import MAX_DEPTH, is_too_deep
 from stoker.data.reading.unpack import Member, unpack
 from stoker.spec.lab import IntakeSpec
 
@@ -39,8 +39,9 @@ class Opened:
 def open_file(path: Path, name: str, spec: IntakeSpec, scratch: Path) -> Opened:
     """Tell what a file is; FileRefused when nothing in it can be read. Unpacked and converted copies go to `scratch`."""
     check_size(path, name, spec)
-    members, notes = unpack(path, name, spec, scratch)
+    members = unpack(path, name, spec, scratch)
     sources: list[Source] = []
+    notes: list[str] = []
     for number, member in enumerate(members):
         source, encoding = _open(member, spec, scratch / f"utf8-{number}")
         sources.append(source)
@@ -72,8 +73,7 @@ def read_jsonl(path: Path, name: str, max_line_bytes: int) -> Iterator[Record]:
     with path.open("rb") as file:
         for number, line, num_bytes in read_lines(file, max_line_bytes):
             if num_bytes > len(line):
-                reason = f"the line has {num_bytes:,} bytes, the limit is {max_line_bytes:,}"
-                yield Record(number, None, RowProblem("line-too-long", reason), line)
+                yield too_long("line", number, num_bytes, max_line_bytes, line)
                 continue
             try:
                 value = orjson.loads(line)
@@ -85,10 +85,7 @@ def read_jsonl(path: Path, name: str, max_line_bytes: int) -> Iterator[Record]:
                 reason = f"{error.msg} at column {error.colno}"
                 yield Record(number, None, RowProblem("not-json", reason), line)
                 continue
-            if is_too_deep(value, line.count(b"{") + line.count(b"[")):
-                yield Record(number, None, RowProblem("too-deep", f"nested deeper than {MAX_DEPTH} levels"), line)
-                continue
-            yield Record(number, value, None, line)
+            yield not_too_deep(number, value, line)
 
 
 def _open(member: Member, spec: IntakeSpec, target: Path) -> tuple[Source, str]:

@@ -30,6 +30,7 @@ _PACKED_BLOCK = 2048  # a packed byte can become 32 KB, all in memory at once
 _MAX_WINDOW = 128 * MEGABYTE  # a frame that asks for more memory is refused
 _GZIP, _ZSTD, _ZIP, _EMPTY_ZIP = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04", b"PK\x05\x06"
 _PACKED = (_GZIP, _ZSTD, _ZIP)
+# What decoders raise on damaged data; zipfile says NotImplementedError of an unknown method, RuntimeError of a password.
 _BROKEN = (OSError, EOFError, zlib.error, zstandard.ZstdError, zipfile.BadZipFile, NotImplementedError, RuntimeError)
 
 
@@ -42,14 +43,14 @@ class Member:
     inner: str = ""
 
 
-def unpack(path: Path, name: str, spec: IntakeSpec, scratch: Path) -> tuple[list[Member], list[str]]:
-    """Return the plain files in `path` and notes on what was left out; FileRefused when it can't be unpacked."""
+def unpack(path: Path, name: str, spec: IntakeSpec, scratch: Path) -> list[Member]:
+    """Return the plain files in `path`; FileRefused when it can't be unpacked."""
     with path.open("rb") as file:
         head = file.read(4)
     if head.startswith(_EMPTY_ZIP):
         raise FileRefused(f"{name} is an empty zip", "a file needs at least one row", "put a data file into it")
     if not head.startswith(_PACKED):
-        return [Member(path, name)], []
+        return [Member(path, name)]
     counter = _Counter(path.stat().st_size, name, spec)
     if head.startswith(_ZIP):
         return _unzip(path, name, counter, scratch)
@@ -60,7 +61,7 @@ def unpack(path: Path, name: str, spec: IntakeSpec, scratch: Path) -> tuple[list
         counter.copy(blocks, target, name)
     _refuse_packed(target, name)
     inner = name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in (".gz", ".zst") else name
-    return [Member(target, inner)], []
+    return [Member(target, inner)]
 
 
 def _zstd_blocks(file: IO[bytes]) -> Iterator[bytes]:
@@ -77,7 +78,7 @@ def _zstd_blocks(file: IO[bytes]) -> Iterator[bytes]:
         raise EOFError("it stops inside a frame")
 
 
-def _unzip(path: Path, name: str, counter: _Counter, scratch: Path) -> tuple[list[Member], list[str]]:
+def _unzip(path: Path, name: str, counter: _Counter, scratch: Path) -> list[Member]:
     members: list[Member] = []
     with _named_damage(name, "zip"), zipfile.ZipFile(path) as archive:
         infos = [info for info in archive.infolist() if not _is_clutter(info)]
@@ -95,7 +96,7 @@ def _unzip(path: Path, name: str, counter: _Counter, scratch: Path) -> tuple[lis
             _refuse_packed(target, f"{name}: {info.filename}")
             if target.stat().st_size:
                 members.append(Member(target, f"{name}: {info.filename}", info.filename))
-    return members, []
+    return members
 
 
 def _is_clutter(info: zipfile.ZipInfo) -> bool:
