@@ -78,6 +78,17 @@ def test_a_worker_keeps_its_memory_unless_the_user_says_otherwise(monkeypatch: p
     assert local.environment(threads=1, is_training=True)["MALLOC_TRIM_THRESHOLD_"] == "0"
 
 
+def test_a_worker_spins_briefly_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    assert local.environment(threads=2, is_training=True)["GOMP_SPINCOUNT"] == "1000"
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    assert local.environment(threads=2, is_training=True)["GOMP_SPINCOUNT"] == "7"
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    assert "GOMP_SPINCOUNT" not in local.environment(threads=2, is_training=True)
+
+
 def test_the_exit_status_of_a_child_is_known(tmp_path: Path, module: str) -> None:
     process = local.start(module, tmp_path, "quick", log=tmp_path / "log.txt")
     while process.is_alive():
