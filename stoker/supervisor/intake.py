@@ -44,6 +44,7 @@ class Intake:
         self._finished: dict[str, Any] | None = None
         self._heard_at = 0.0
         self._not_before = 0.0
+        self._is_yielding = False
         self.is_idle_known = False
 
     @property
@@ -54,10 +55,16 @@ class Intake:
     def is_reading(self) -> bool:
         return self._process is not None
 
-    def tick(self) -> bool:
-        """Follow the process, or start the next; return whether something ended or began."""
+    def tick(self, beside_training: bool = False) -> bool:
+        """Follow the process, or start the next; return whether something ended or began.
+
+        While nothing trains a file is read at full speed, since training waits for it; then it yields.
+        """
         if self._process is None:
             return self._start_next()
+        if beside_training and not self._is_yielding:
+            local.lower_priority(self._process.pid, self._context.spec.worker.other_nice)
+            self._is_yielding = True
         self._listen()
         if self._finished is None and self._process.is_alive():
             if self._context.now() - self._heard_at < SILENCE_SECONDS:
@@ -92,9 +99,8 @@ class Intake:
         retire(folder)
         folder.mkdir(parents=True)
         (folder / JOB).write_text(job.model_dump_json(), "utf-8")
-        nice = self._context.spec.worker.other_nice
-        self._process = local.start(MODULE, folder, log=folder / "log.txt", nice=nice, threads=1, is_training=False)
-        self._dataset, self._finished = dataset, None
+        self._process = local.start(MODULE, folder, log=folder / "log.txt", threads=1, is_training=False)
+        self._dataset, self._finished, self._is_yielding = dataset, None, False
         self._journal = JournalReader(folder / MESSAGES)
         self._heard_at = self._context.now()
         return True

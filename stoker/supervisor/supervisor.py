@@ -125,7 +125,7 @@ class Desk:
             is_changed |= self.inbox.tick()
         if is_changed:
             self.intake.is_idle_known = False
-        if self.intake.tick():
+        if self.intake.tick(beside_training=self.lane.is_busy):
             is_changed = True
             if self.intake.is_reading and not self.lane.is_busy:
                 self.workers.start()  # its start-up takes longer than reading a small file

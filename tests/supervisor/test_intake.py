@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import psutil
 import pytest
 from sqlalchemy import select
 
@@ -66,6 +67,19 @@ def test_a_bad_file_is_rejected_with_its_report_and_the_next_goes_on(lab: Any, n
     assert len((lab.workspace.rejected / f"{name}.report.txt").read_text()) > 40
     assert detail(lab, bad)["refusal"]
     assert "file.rejected" in lab.codes
+
+
+def test_reading_yields_to_training_and_only_to_training(lab: Any) -> None:
+    lab.spec(worker={"other_nice": 7})
+    accept(lab, "good.jsonl", GOOD)
+    intake = Intake(lab.context)
+    intake.tick(beside_training=False)
+    assert intake.process is not None
+    reading, own = psutil.Process(intake.process.pid), psutil.Process().nice()
+    assert reading.nice() == own
+    intake.tick(beside_training=True)
+    assert reading.nice() == 7
+    intake.end()
 
 
 def test_a_rejected_file_dropped_again_is_read_again(lab: Any) -> None:
