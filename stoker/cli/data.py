@@ -44,6 +44,8 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one dataset: where every row went, and why."""
+    from stoker.cli.checks import place
+
     reader = open_reader()
     found = reader.dataset_detail(reader.resolve("dataset", dataset))
     if as_json:
@@ -73,7 +75,8 @@ def show(
     left_out = [*found["ledger"], *({**row, "state": "quarantined"} for row in found["quarantined_in_training"])]
     if left_out:
         say()
-        print_table(("line", "state", "why"), [(row["line"], row["state"], row["reason"]) for row in left_out[:20]])
+        rows = [(place(row["line"], row.get("member", "")), row["state"], row["reason"]) for row in left_out[:20]]
+        print_table(("line", "state", "why"), rows)
 
 
 @app.command()
