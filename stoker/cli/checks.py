@@ -90,7 +90,7 @@ def _earlier(workspace: Workspace) -> tuple[DatasetRef, ...]:
     found = open_reader().datasets() if workspace.store.exists() else []
     folders = [(one, workspace.dataset(one["id"])) for one in found]
     return tuple(
-        DatasetRef(id=one["id"], folder=folder, name=one["name"])
+        DatasetRef(id=one["id"], folder=folder, name=one["name"], is_rolled_back=one["standing"] == "rolled-back")
         for one, folder in folders
         if (folder / "dataset.json").is_file()
     )

@@ -8,12 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
-from stoker.cli import units
+from stoker.cli import units, versions
 from stoker.cli.console import AsJson, note, print_facts, print_json, print_table, say
 from stoker.cli.lab import ask_supervisor, current_lab, open_reader
 from stoker.errors import NotAllowed, NotFound
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The datasets of the lab.")
+app.command("versions")(versions.versions)
+app.command("rollback")(versions.rollback)
 
 DatasetId = Annotated[str, typer.Argument(metavar="ID", help="A dataset's id, a prefix of it, or @latest.")]
 
@@ -29,13 +31,17 @@ def list_(as_json: AsJson = False) -> None:
         print_json(datasets)
         return
     rows = [
-        (found["id"], found["name"], found["state"], found["format"], *(units.count(found[key]) for key in _COUNTS))
+        (found["id"], found["name"], _state(found), found["format"], *(units.count(found[key]) for key in _COUNTS))
         for found in datasets
     ]
     headers = ("rows in", "train", "held out", "duplicate", "quarantined")
     print_table(("id", "name", "state", "format", *headers), rows, numbers=headers)
     if not datasets:
         note("no data yet; copy a file into the inbox, or run: stoker add FILE")
+
+
+def _state(found: dict[str, Any]) -> str:
+    return str(found["state"]) if found["standing"] == "in-force" else f"{found['state']}, {found['standing']}"
 
 
 @app.command()
@@ -152,9 +158,14 @@ def convert(
 def diff(before: DatasetId, after: DatasetId, as_json: AsJson = False) -> None:
     """Compare two datasets row by row: added, removed, changed (the same prompt, another answer)."""
     from stoker.cli.checks import open_dataset
+    from stoker.data.contents import contents
     from stoker.data.diff import diff_rows
 
-    found = diff_rows(open_dataset(before).all_rows(), open_dataset(after).all_rows())
+    reader = open_reader()
+    sides = [
+        contents(one, versions.earlier_datasets(reader, one.folder.name)) for one in map(open_dataset, (before, after))
+    ]
+    found = diff_rows(*sides)
     if as_json:
         print_json(found)
         return

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Row, and_, case, func, literal, or_, select
 
 from stoker.errors import NotFound
 from stoker.store import tables as t
+from stoker.store.families import keepers, standings, words_for
 
 LIVE_STATES = ("queued", "running", "paused", "parked")
 SEVERITIES = ("info", "warn", "critical")
@@ -26,7 +27,9 @@ _METRIC = ("step", "loss", "learning_rate", "grad_norm", "tokens", "rows", "seco
 def datasets(connection: Connection) -> list[dict[str, Any]]:
     """Every dataset in the order of acceptance; rows in = train + held out + duplicate + quarantined."""
     rows = connection.execute(select(t.datasets).order_by(t.datasets.c.number))
-    return [_dataset(row) for row in rows]
+    found = standings(connection)
+    out = keepers(found)
+    return [_dataset(row) | {"standing": words_for(found[row.id], out)} for row in rows]
 
 
 def dataset_detail(connection: Connection, dataset_id: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, create_engine
 from stoker.durable import free_bytes
 from stoker.errors import NotAllowed
 from stoker.locks import is_locked, is_same_process
-from stoker.store import names, queries
+from stoker.store import families, names, queries
 from stoker.store.engine import reader_engine
 from stoker.store.migrate import current_schema, refuse_newer
 from stoker.store.tables import SCHEMA, metadata
@@ -60,6 +60,12 @@ class Reader:
         """One dataset; `ledger` holds the first rows that are not trained, with line and reason."""
         detail = self.ask(queries.dataset_detail, dataset_id)
         return detail | {"ledger": _excerpt(self.workspace.dataset(dataset_id) / "ledger.jsonl", num_rows)}
+
+    def families(self) -> list[dict[str, Any]]:
+        return self.ask(families.families)
+
+    def rollback_plan(self, dataset_id: str) -> dict[str, Any]:
+        return self.ask(families.rollback_plan, dataset_id)
 
     def runs(self) -> list[dict[str, Any]]:
         return self.ask(queries.runs)
