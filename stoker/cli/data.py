@@ -66,7 +66,7 @@ def show(
             ("format", found["format"]),
             ("rows", f"{units.count(found['rows_in'])} in = {sides}"),
             ("refused", found["refusal"]),
-            ("trained by", ", ".join(found["runs"]) or None),
+            *versions.lineage_facts(found),
         ]
     )
     for line in found["notes"]:

@@ -75,6 +75,31 @@ def rollback(
         note(f"{plan['current']} is current")
 
 
+def lineage_facts(found: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Return what `data show` says of where a dataset came from and what was made from it."""
+    place = found["version"]
+    words = f"{place['version']}, {place['relation']}" if place["version"] > 1 else str(place["version"])
+    is_current = place["current"] in (None, found["id"])
+    standing = (
+        ""
+        if place["standing"] == "in-force" and is_current
+        else f"; {place['standing']}, current is {place['current']}"
+    )
+    facts: list[tuple[str, Any]] = [
+        ("from", f"{one['name']}, {units.count(one['rows'])} rows, sha256 {one['sha256'][:16]}")
+        for one in found["files"]
+    ]
+    made = ", ".join(f"{one['version']} ({one['role']})" for one in found["models"])
+    return [
+        *facts,
+        ("accepted", units.ago(found["files"][0]["accepted_at"])),
+        ("version", words + standing),
+        ("jobs", ", ".join(found["jobs"]) or None),
+        ("trained by", ", ".join(found["runs"]) or None),
+        ("models", made or None),
+    ]
+
+
 def earlier_datasets(reader: Reader, dataset_id: str) -> list[Dataset]:
     """Return the datasets with rows that were accepted before one, the newest first."""
     from stoker.data.dataset import Dataset

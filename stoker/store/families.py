@@ -1,4 +1,5 @@
-"""Dataset versions, read: which datasets are versions of one another, which is current, and whose rows still count.
+"""Dataset versions, read: which datasets are versions of one another, which is current, whose rows still count, and
+which model versions were made from them.
 
 A family is a first dataset and those that extend or replace it. Its current version is the newest that is neither rolled
 back nor unusable. A version that replaces takes the place of all before it: of their rows only those that it still has
@@ -142,6 +143,38 @@ def families(connection: Connection) -> list[dict[str, Any]]:
             }
         )  # fmt: skip
     return listed
+
+
+def place_of(connection: Connection, dataset_id: str) -> dict[str, Any]:
+    """Return where one dataset stands among the versions of its family."""
+    found = standings(connection)
+    one, present = found[dataset_id], current(family_of(found, dataset_id))
+    return {
+        "family": one.family, "version": one.version, "relation": one.relation,
+        "standing": words_for(one, keepers(found)), "current": present.dataset if present else None,
+    }  # fmt: skip
+
+
+def models_of(connection: Connection, dataset_id: str) -> list[dict[str, Any]]:
+    """Return the model versions in whose weights a dataset's rows are, deleted ones too, with the dataset's role in each."""
+    p, v = t.version_datasets, t.versions
+    return [
+        {"version": f"{row.model}/v{row.version}", "role": row.role, "run": row.run, "state": row.state}
+        for row in connection.execute(
+            select(p, v.c.run, v.c.state)
+            .join_from(p, v, (v.c.model == p.c.model) & (v.c.version == p.c.version))
+            .where(p.c.dataset == dataset_id)
+            .order_by(v.c.created, p.c.model, p.c.version)
+        )
+    ]
+
+
+def datasets_of(connection: Connection, model: str, version: int) -> list[dict[str, Any]]:
+    """Return the datasets in a model version's weights in the order of acceptance, with the role of each."""
+    p, d = t.version_datasets, t.datasets
+    found = select(p.c.dataset, d.c.name, d.c.file_sha256, p.c.role).join_from(p, d, d.c.id == p.c.dataset)
+    rows = connection.execute(found.where(p.c.model == model, p.c.version == version).order_by(d.c.number))
+    return [dict(row._mapping) for row in rows]
 
 
 def trained_by(connection: Connection, dataset_id: str, *roles: str) -> list[str]:
