@@ -59,7 +59,7 @@ def print_check(found: dict[str, Any]) -> None:
             (
                 one["severity"],
                 one["code"],
-                "-" if one["line"] is None else str(one["line"]),
+                place(one["line"], one["file"].removeprefix(found["name"]).removeprefix(": ")),
                 " ".join(one["excerpt"].split())[:80],
             )
             for one in found["findings"][:_SHOWN]
@@ -69,6 +69,11 @@ def print_check(found: dict[str, Any]) -> None:
         say()
         for code, remedy in remedies.items():
             say(f"{code}: {remedy}")
+
+
+def place(line: int | None, member: str = "") -> str:
+    """Return where a row stands: its line, after its file where several were taken together."""
+    return ("-" if line is None else str(line)) if not member else f"{member}:{line}"
 
 
 def _of_file(path: Path) -> dict[str, Any]:
@@ -85,7 +90,7 @@ def _earlier(workspace: Workspace) -> tuple[DatasetRef, ...]:
     found = open_reader().datasets() if workspace.store.exists() else []
     folders = [(one, workspace.dataset(one["id"])) for one in found]
     return tuple(
-        DatasetRef(id=one["id"], folder=folder, name=one["name"])
+        DatasetRef(id=one["id"], folder=folder, name=one["name"], is_rolled_back=one["standing"] == "rolled-back")
         for one, folder in folders
         if (folder / "dataset.json").is_file()
     )

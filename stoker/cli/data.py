@@ -8,12 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
-from stoker.cli import units
+from stoker.cli import units, versions
 from stoker.cli.console import AsJson, note, print_facts, print_json, print_table, say
 from stoker.cli.lab import ask_supervisor, current_lab, open_reader
 from stoker.errors import NotAllowed, NotFound
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The datasets of the lab.")
+app.command("versions")(versions.versions)
+app.command("rollback")(versions.rollback)
 
 DatasetId = Annotated[str, typer.Argument(metavar="ID", help="A dataset's id, a prefix of it, or @latest.")]
 
@@ -29,7 +31,7 @@ def list_(as_json: AsJson = False) -> None:
         print_json(datasets)
         return
     rows = [
-        (found["id"], found["name"], found["state"], found["format"], *(units.count(found[key]) for key in _COUNTS))
+        (found["id"], found["name"], _state(found), found["format"], *(units.count(found[key]) for key in _COUNTS))
         for found in datasets
     ]
     headers = ("rows in", "train", "held out", "duplicate", "quarantined")
@@ -38,12 +40,18 @@ def list_(as_json: AsJson = False) -> None:
         note("no data yet; copy a file into the inbox, or run: stoker add FILE")
 
 
+def _state(found: dict[str, Any]) -> str:
+    return str(found["state"]) if found["standing"] == "in-force" else f"{found['state']}, {found['standing']}"
+
+
 @app.command()
 def show(
     dataset: DatasetId,
     as_json: AsJson = False,
 ) -> None:
     """Show one dataset: where every row went, and why."""
+    from stoker.cli.checks import place
+
     reader = open_reader()
     found = reader.dataset_detail(reader.resolve("dataset", dataset))
     if as_json:
@@ -58,7 +66,7 @@ def show(
             ("format", found["format"]),
             ("rows", f"{units.count(found['rows_in'])} in = {sides}"),
             ("refused", found["refusal"]),
-            ("trained by", ", ".join(found["runs"]) or None),
+            *versions.lineage_facts(found),
         ]
     )
     for line in found["notes"]:
@@ -73,7 +81,8 @@ def show(
     left_out = [*found["ledger"], *({**row, "state": "quarantined"} for row in found["quarantined_in_training"])]
     if left_out:
         say()
-        print_table(("line", "state", "why"), [(row["line"], row["state"], row["reason"]) for row in left_out[:20]])
+        rows = [(place(row["line"], row.get("member", "")), row["state"], row["reason"]) for row in left_out[:20]]
+        print_table(("line", "state", "why"), rows)
 
 
 @app.command()
@@ -149,9 +158,14 @@ def convert(
 def diff(before: DatasetId, after: DatasetId, as_json: AsJson = False) -> None:
     """Compare two datasets row by row: added, removed, changed (the same prompt, another answer)."""
     from stoker.cli.checks import open_dataset
+    from stoker.data.contents import contents
     from stoker.data.diff import diff_rows
 
-    found = diff_rows(open_dataset(before).all_rows(), open_dataset(after).all_rows())
+    reader = open_reader()
+    sides = [
+        contents(one, versions.earlier_datasets(reader, one.folder.name)) for one in map(open_dataset, (before, after))
+    ]
+    found = diff_rows(*sides)
     if as_json:
         print_json(found)
         return

@@ -50,14 +50,13 @@ def show(version: Version = "@champion", as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
         return
-    names = {dataset["id"]: dataset["name"] for dataset in reader.datasets()}
     print_facts(
         [
             ("version", f"{model}/v{number}" + (", the champion" if found["champion"] else "")),
             ("parent", f"v{found['parent']}" if found["parent"] else "the base"),
             ("run", f"{found['run']}, {found['steps']} steps, {units.ago(found['created'])}"),
             ("method", found["method"]),
-            ("data", ", ".join(f"{id} {names.get(id, '')}".strip() for id in found["datasets"])),
+            *((f"data ({one['role']})", f"{one['dataset']} {one['name']}") for one in found["lineage"]),
             ("weights", found["weights_sha256"]),
             ("base", found["base_sha256"]),
             ("pinned", "yes" if found["pinned"] else None),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stoker.cli.add import Files, check_file
+from stoker.cli.add import Files, Name, Together, check_files, name_together
 from stoker.cli.console import AsJson, note, print_json, say
 from stoker.cli.evaluations import print_comparisons
 from stoker.cli.lab import current_lab, open_reader
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
 
 def train(
     files: Files,
+    together: Together = False,
+    name: Name = "",
     as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
 ) -> None:
@@ -29,12 +35,11 @@ def train(
     from stoker.supervisor.foreground import train_file
 
     workspace = current_lab()
-    for file in files:
-        check_file(file)
+    check_files(files, together=together, name=name)
     log_to_file(workspace)
     outcomes: list[Outcome] = []
-    with stop_on_signals() as stop, Narrator() as narrator:
-        for file in files:
+    with _chosen(files, together, name) as chosen, stop_on_signals() as stop, Narrator() as narrator:
+        for file in chosen:
             outcome = train_file(
                 workspace,
                 file.absolute(),
@@ -55,6 +60,20 @@ def train(
         raise typer.Exit(130)
     for outcome in outcomes:
         _raise_for(outcome)
+
+
+@contextlib.contextmanager
+def _chosen(files: list[Path], together: bool, name: str) -> Iterator[list[Path]]:
+    """Yield the files to train one after the other: those given, or their bundle for as long as it is needed."""
+    if not together:
+        yield files
+        return
+    from stoker.data.bundle import write_bundle
+
+    with tempfile.TemporaryDirectory(prefix="stoker-together-") as folder:
+        bundle = Path(folder) / name_together(files, name)
+        write_bundle(files, bundle)
+        yield [bundle]
 
 
 def _show(outcome: Outcome, name: str) -> None:

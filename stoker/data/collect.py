@@ -50,6 +50,7 @@ class Collected:
     prompt_edits: EditBuilder | None = None  # where there are benchmarks to compare prompts with
     num_repaired: int = 0
     num_mapped: int = 0
+    files: list[dict[str, Any]] = field(default_factory=list)  # name, sha256 and rows of each file of a zip
 
     @property
     def format(self) -> str:
@@ -90,11 +91,15 @@ def collect(job: IntakeJob, opened: Opened, spool: Path, outbox: Outbox) -> Coll
     with spool.open("wb") as file:
         collector = _Collector(job, file, opened.notes)
         for source in opened.sources:
-            collector.member = source.member if len(opened.sources) > 1 else ""
+            collector.enter(source.member if len(opened.sources) > 1 else "")
+            num_before = len(collector.found.entries)
             for record in read_records(source, job.intake):
                 collector.take(record)
                 if len(collector.found.entries) % _PHASE_ROWS == 0:
                     outbox.phase("read", len(collector.found.entries))
+            if source.member:
+                facts = {"name": source.member, "sha256": opened.hashes[source.member]}
+                collector.found.files.append({**facts, "rows": len(collector.found.entries) - num_before})
     return collector.found
 
 
@@ -109,6 +114,11 @@ class _Collector:
         self._spool, self._is_repairing = spool, job.check.repair_mojibake
         self._mappings = {mapping.columns: mapping for mapping in job.mappings}
         self._first_places: dict[str, int] = {}
+
+    def enter(self, member: str) -> None:
+        """Begin with a file; what is found from now on is in it."""
+        self.member = member
+        self.found.checker.enter(member)
 
     def take(self, record: Record) -> None:
         try:
@@ -148,7 +158,9 @@ class _Collector:
             found.unused_keys.update(shape.unused)
         place = len(found.entries)
         if (first := self._first_places.setdefault(row.id, place)) != place:
-            reason = f"the same row is on line {found.entries[first].line} (row {first + 1})"
+            earlier = found.entries[first]
+            where = f" of {earlier.member}" if earlier.member != self.member else ""
+            reason = f"the same row is on line {earlier.line}{where} (row {first + 1})"
             found.entries.append(
                 LedgerEntry(row.line, row.id, "duplicate", "duplicate-in-file", reason, member=self.member)
             )

@@ -32,7 +32,7 @@ def take_in(job: IntakeJob, folder: Path, outbox: Outbox) -> dict[str, Any]:
     opened = open_file(job.file, name, job.intake, folder)
     benchmarks = [read_benchmark(path) for path in job.benchmarks]
     spool = folder / SPOOL
-    earlier = [Index(dataset.folder, dataset.name) for dataset in job.earlier]
+    earlier = [Index(ref.folder, ref.name, is_rolled_back=ref.is_rolled_back) for ref in job.earlier]
     try:
         outbox.phase("read")
         found = collect(job, opened, spool, outbox)

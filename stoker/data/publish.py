@@ -120,7 +120,7 @@ def _summary(job: IntakeJob, found: Collected, split: Split, content: IndexConte
         **judge(found.checker.finish(), found.entries, split, job.check),
         "too_small": split.too_small, "num_boilerplate_shingles": len(content.boilerplate),
         "similarity": job.split.similarity, "boilerplate_share": job.split.boilerplate_share,
-        "bytes": job.file.stat().st_size,
+        "bytes": job.file.stat().st_size, "files": found.files,
     }  # fmt: skip
 
 

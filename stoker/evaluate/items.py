@@ -15,6 +15,7 @@ from typing import Any
 from stoker.analysis.verdict import HELDOUT
 from stoker.data.benchmarks import read_benchmark
 from stoker.data.dataset import Dataset
+from stoker.data.replaced import is_counting
 from stoker.data.rows import Row
 from stoker.data.sealing.overlap import near_trained
 from stoker.errors import DataError
@@ -24,6 +25,7 @@ from stoker.spec.jobs import DatasetRef, ItemSet
 _HELDOUT_SCORER = "f1"
 NEAR_TRAINED = "near a trained row"
 NOT_SCORABLE = "own answer gets no full marks"
+REPLACED = "not in the current version of its file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +75,22 @@ def load_sets(sets: Sequence[ItemSet], trained: Sequence[DatasetRef], heldout_an
 
 def _load_heldout(each: ItemSet, num_answers: int) -> EvalSet:
     """Take every sealed row, judged by NLL; those first in the order of their ids, which are hashes, answer too."""
-    rows = {row.id: row for dataset in each.heldout for row in Dataset(dataset.folder).heldout_rows()}
+    left_out: Counter[str] = Counter()
+    rows = {row.id: row for dataset in each.heldout for row in _counting(dataset, left_out)}
     answerable = sorted(row.id for row in rows.values() if row.messages is not None and row.answer().strip())
     answered = set(answerable[:num_answers])
     items = [EvalItem(row.id, row, row.answer(), None, {}, row.id in answered) for row in rows.values()]
-    return EvalSet(each.name or HELDOUT, find_scorer(_HELDOUT_SCORER), NLL, items)
+    return EvalSet(each.name or HELDOUT, find_scorer(_HELDOUT_SCORER), NLL, items, left_out=left_out)
+
+
+def _counting(dataset: DatasetRef, left_out: Counter[str]) -> list[Row]:
+    """Return a dataset's sealed rows but for those of a replaced or rolled-back one that no version in force has."""
+    rows = Dataset(dataset.folder).heldout_rows()
+    if dataset.kept_by is None:
+        return rows
+    counting = is_counting([row.id for row in rows], dataset.kept_by)
+    left_out[REPLACED] += len(rows) - int(counting.sum())
+    return [row for row, counts in zip(rows, counting.tolist(), strict=True) if counts]
 
 
 def _load_benchmark(name: str, path: Path, trained: Sequence[Path]) -> EvalSet:

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from stoker.registry.versions import find_version
 from stoker.spec.jobs import DatasetRef
 from stoker.store import tables as t
+from stoker.store.families import keepers, standings
 from stoker.store.records import VersionRecord
 from stoker.store.store import Transaction
 from stoker.workspace import Workspace
@@ -40,3 +41,20 @@ def dataset_refs(transaction: Transaction, workspace: Workspace, ids: Sequence[s
     d = t.datasets
     names = {row.id: row.name for row in transaction.rows(select(d.c.id, d.c.name).where(d.c.id.in_(ids)))}
     return tuple(DatasetRef(id=id, folder=workspace.dataset(id), name=names[id]) for id in ids)
+
+
+def earlier_refs(transaction: Transaction, workspace: Workspace, ids: Sequence[str]) -> tuple[DatasetRef, ...]:
+    """Return references to what a new file is compared with; the rows of a version that is rolled back may come again."""
+    found = standings(transaction.connection)
+    return tuple(
+        ref.model_copy(update={"is_rolled_back": found[ref.id].is_rolled_back})
+        for ref in dataset_refs(transaction, workspace, ids)
+    )
+
+
+def counting_refs(transaction: Transaction, workspace: Workspace, ids: Sequence[str]) -> tuple[DatasetRef, ...]:
+    """Return references to those of the datasets whose rows count, in part where a version is no longer in force."""
+    out = keepers(standings(transaction.connection))
+    refs = dataset_refs(transaction, workspace, [id for id in ids if out.get(id) != []])
+    kept_by = {id: tuple(workspace.dataset(keeper) for keeper in found) for id, found in out.items()}
+    return tuple(ref.model_copy(update={"kept_by": kept_by.get(ref.id)}) for ref in refs)

@@ -23,7 +23,10 @@ from stoker.workspace import Workspace
 def publish(
     transaction: Transaction, run: RunRecord, manifest: Mapping[str, Any], datasets: list[str]
 ) -> VersionRecord:
-    """Record the version that `run` made; `datasets` are its ancestors' and its own, oldest first."""
+    """Record the version that `run` made; `datasets` are its ancestors' and its own, oldest first.
+
+    What the run itself trained and replayed is what the manifest lists; the rest is inherited.
+    """
     assert run.model is not None and run.version is not None
     base: Any = manifest.get("base") or {}
     transaction.execute(
@@ -43,6 +46,11 @@ def publish(
             created=transaction.now,
         )
     )
+    new, replay = manifest.get("datasets") or [run.dataset], manifest.get("replay") or []
+    for dataset in datasets:
+        role = "new" if dataset in new else "replay" if dataset in replay else "inherited"
+        row = {"model": run.model, "version": run.version, "dataset": dataset, "role": role}
+        transaction.execute(insert(t.version_datasets).values(**row))
     version = get_version(transaction, run.model, run.version)
     transaction.event(
         "info", "version.published", f"{version.label} was published by {run.id}", run=run.id, version=version.label

@@ -23,6 +23,10 @@ class DatasetRef(Spec):
     id: str
     folder: Path
     name: str = Field(description="Name of the file it came from.")
+    kept_by: tuple[Path, ...] | None = Field(
+        None, description="Set where it is not in force: only rows that one of these datasets has too count."
+    )
+    is_rolled_back: bool = Field(False, description="Its rows do not train, so a new file may bring them again.")
 
 
 class BaseRef(Spec):

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Row, and_, case, func, literal, or_, select
 
 from stoker.errors import NotFound
 from stoker.store import tables as t
+from stoker.store.families import datasets_of, keepers, models_of, place_of, standings, words_for
 
 LIVE_STATES = ("queued", "running", "paused", "parked")
 SEVERITIES = ("info", "warn", "critical")
@@ -26,7 +27,9 @@ _METRIC = ("step", "loss", "learning_rate", "grad_norm", "tokens", "rows", "seco
 def datasets(connection: Connection) -> list[dict[str, Any]]:
     """Every dataset in the order of acceptance; rows in = train + held out + duplicate + quarantined."""
     rows = connection.execute(select(t.datasets).order_by(t.datasets.c.number))
-    return [_dataset(row) for row in rows]
+    found = standings(connection)
+    out = keepers(found)
+    return [_dataset(row) | {"standing": words_for(found[row.id], out)} for row in rows]
 
 
 def dataset_detail(connection: Connection, dataset_id: str) -> dict[str, Any]:
@@ -46,7 +49,12 @@ def dataset_detail(connection: Connection, dataset_id: str) -> dict[str, Any]:
     )
     reasons = Counter(row.reasons) + Counter(found.code for found in late)
     trained = connection.scalars(select(t.runs.c.id).where(t.runs.c.dataset == dataset_id).order_by(t.runs.c.number))
+    jobs = connection.scalars(select(t.jobs.c.id).where(t.jobs.c.dataset == dataset_id).order_by(t.jobs.c.number))
     return _dataset(row) | {
+        "files": [{"name": row.file, "sha256": row.file_sha256, "rows": row.rows_in, "accepted_at": row.accepted_at}],
+        "version": place_of(connection, dataset_id),
+        "jobs": list(jobs),
+        "models": models_of(connection, dataset_id),
         "reasons": dict(reasons),
         "notes": list(row.notes),
         "refusal": row.refusal,
@@ -128,6 +136,7 @@ def version_detail(connection: Connection, model: str, version: int) -> dict[str
     )
     return found[0] | {
         **{name: row._mapping[name] for name in more},
+        "lineage": datasets_of(connection, model, version),
         "verdict": verdict(connection, f"e{latest}") if latest else None,
         "comparisons": comparisons(connection, f"e{latest}") if latest else [],
     }

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, create_engine
 from stoker.durable import free_bytes
 from stoker.errors import NotAllowed
 from stoker.locks import is_locked, is_same_process
-from stoker.store import names, queries
+from stoker.store import families, names, queries
 from stoker.store.engine import reader_engine
 from stoker.store.migrate import current_schema, refuse_newer
 from stoker.store.tables import SCHEMA, metadata
@@ -59,7 +59,15 @@ class Reader:
     def dataset_detail(self, dataset_id: str, *, num_rows: int = 20) -> dict[str, Any]:
         """One dataset; `ledger` holds the first rows that are not trained, with line and reason."""
         detail = self.ask(queries.dataset_detail, dataset_id)
-        return detail | {"ledger": _excerpt(self.workspace.dataset(dataset_id) / "ledger.jsonl", num_rows)}
+        folder = self.workspace.dataset(dataset_id)
+        ledger = _excerpt(folder / "ledger.jsonl", num_rows)
+        return detail | {"files": _members(folder / "dataset.json", detail["files"]), "ledger": ledger}
+
+    def families(self) -> list[dict[str, Any]]:
+        return self.ask(families.families)
+
+    def rollback_plan(self, dataset_id: str) -> dict[str, Any]:
+        return self.ask(families.rollback_plan, dataset_id)
 
     def runs(self) -> list[dict[str, Any]]:
         return self.ask(queries.runs)
@@ -144,6 +152,15 @@ def _supervisor_pid(path: Path) -> int | None:
         return int(orjson.loads(path.read_bytes())["pid"])
     except (OSError, orjson.JSONDecodeError, KeyError):
         return None
+
+
+def _members(path: Path, accepted: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the files that were taken together, or the accepted file itself."""
+    try:
+        members = orjson.loads(path.read_bytes()).get("files") or []
+    except (OSError, orjson.JSONDecodeError):
+        members = []
+    return [{**member, "accepted_at": accepted[0]["accepted_at"]} for member in members] or accepted
 
 
 def _excerpt(path: Path, num_rows: int) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Column,
     Float,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     MetaData,
@@ -24,7 +25,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA: Final = "0001"
+SCHEMA: Final = "0002"
 """The newest migration; a test compares it with the migrations folder."""
 
 metadata = MetaData(naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s"})
@@ -63,6 +64,17 @@ datasets = Table(
     Column("created", Float, nullable=False),
     CheckConstraint("rows_in = train + held_out + duplicate + quarantined", name="rows_conserved"),
     CheckConstraint("train >= 0", name="train_not_negative"),
+)
+
+dataset_versions = Table(
+    "dataset_versions",
+    metadata,
+    Column("dataset", String, ForeignKey("datasets.id"), primary_key=True),
+    Column("family", String, ForeignKey("datasets.id"), nullable=False),  # its first dataset
+    Column("version", Integer, nullable=False),
+    Column("relation", String, nullable=False),  # first; extends or replaces the versions before it
+    Column("is_rolled_back", Boolean, nullable=False, default=False),
+    UniqueConstraint("family", "version", name="one_dataset_per_version"),
 )
 
 row_quarantines = Table(
@@ -217,6 +229,17 @@ versions = Table(
     Column("is_pinned", Boolean, nullable=False, default=False),
     Column("outcome", String),  # promoted, kept-back
     Column("created", Float, nullable=False),
+)
+
+version_datasets = Table(
+    "version_datasets",
+    metadata,
+    Column("model", String, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("dataset", String, ForeignKey("datasets.id"), primary_key=True),
+    Column("role", String, nullable=False),  # new, replay, or inherited: trained by an ancestor alone
+    ForeignKeyConstraint(["model", "version"], ["versions.model", "versions.version"]),
+    Index(None, "dataset"),
 )
 
 champions = Table(

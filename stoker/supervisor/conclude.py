@@ -17,7 +17,7 @@ from stoker.durable import free_bytes, write_atomic
 from stoker.errors import NotFound
 from stoker.mailbox.journal import JournalReader
 from stoker.mailbox.messages import MESSAGES
-from stoker.registry.lineage import dataset_refs, trained_datasets
+from stoker.registry.lineage import counting_refs, dataset_refs, trained_datasets
 from stoker.registry.lines import get_line
 from stoker.registry.versions import champion, find_version, get_version, promote, set_outcome
 from stoker.spec.jobs import JOB, BaseRef, EvaluateJob, ItemSet, ModelRef
@@ -213,7 +213,8 @@ def _item_sets(context: Context, transaction: Transaction) -> tuple[ItemSet, ...
     sealed = [row.id for row in transaction.rows(select(d.c.id).where(d.c.held_out > 0)) if row.id in trained]
     ordered = [dataset for dataset in trained if dataset in sealed]
     sets: list[ItemSet] = []
-    if ordered:
-        sets.append(ItemSet(name="heldout", heldout=dataset_refs(transaction, workspace, ordered)))
+    counting = counting_refs(transaction, workspace, ordered)
+    if counting:
+        sets.append(ItemSet(name="heldout", heldout=counting))
     benchmarks: list[Path] = sorted(workspace.benchmarks.glob("*.jsonl"))
     return (*sets, *(ItemSet(name=path.stem, benchmark=path) for path in benchmarks))

@@ -19,7 +19,9 @@ from sqlalchemy import insert, select, update
 from stoker.data.accept import accept_file
 from stoker.durable import retire, sweep
 from stoker.errors import DiskFull, InvalidInput, TemporaryError
+from stoker.registry import families
 from stoker.store import tables as t
+from stoker.store.families import keepers, standings
 from stoker.store.store import Transaction, set_fields
 from stoker.supervisor import rejection
 from stoker.supervisor.context import Context
@@ -199,6 +201,8 @@ def _record(transaction: Transaction, path: Path, sha256: str, size: int, priori
         return Taken(known.id, is_new=True)
     if known.inbox_path != str(path):
         text = f"{path.name} has the same content as {known.name}, already accepted as {known.id}; it trains once"
+        if known.id in keepers(standings(transaction.connection)):
+            text += f". It is not current; to go back to it: stoker data rollback {known.id}"
         transaction.event("info", "file.known", text, dataset=known.id)
     return Taken(known.id, is_new=False)
 
@@ -222,4 +226,5 @@ def _record_new(
         )
     )
     transaction.event("info", "file.accepted", f"{name} was accepted as {dataset_id}", dataset=dataset_id)
+    families.enter(transaction, dataset_id, name, sha256)
     return Taken(dataset_id, is_new=True)

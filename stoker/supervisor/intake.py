@@ -19,13 +19,15 @@ from stoker.errors import Damaged, NotAllowed, WorkerExit
 from stoker.launchers import local
 from stoker.mailbox.journal import JournalReader
 from stoker.mailbox.messages import MESSAGES
-from stoker.registry.lineage import dataset_refs
+from stoker.registry.families import refuse_rolled_back
+from stoker.registry.lineage import earlier_refs
 from stoker.spec.jobs import JOB, DatasetRef, IntakeJob
 from stoker.store import tables as t
 from stoker.store.records import DatasetRecord
 from stoker.store.store import Transaction, set_fields
 from stoker.supervisor import queue, rejection
 from stoker.supervisor.context import Context
+from stoker.supervisor.standing import is_rolled_back
 
 MODULE = "stoker.data"
 SILENCE_SECONDS = 900.0
@@ -114,7 +116,7 @@ class Intake:
             dataset=DatasetRef(id=dataset.id, folder=workspace.dataset(dataset.id), name=dataset.name),
             file=copy_of(self._context, dataset),
             file_sha256=dataset.file_sha256,
-            earlier=dataset_refs(transaction, workspace, earlier),
+            earlier=earlier_refs(transaction, workspace, earlier),
             benchmarks=tuple(sorted(workspace.benchmarks.glob("*.jsonl"))),
             intake=spec.intake,
             mappings=load_mappings(workspace.mappings),
@@ -237,6 +239,9 @@ def record_summary(transaction: Transaction, dataset: DatasetRecord, summary: di
     if summary.get("gate") == "warn":
         words = f"{dataset.name} has a score of {summary['score']}; see: stoker data check {dataset.id}"
         transaction.event("warn", "dataset.poor", words, dataset=dataset.id)
+    if is_rolled_back(transaction, dataset.id):
+        transaction.event("info", "dataset.ready", f"{text}; rolled back, so it does not train", dataset=dataset.id)
+        return
     job_id = queue.add_job(transaction, dataset.id, dataset.priority)
     transaction.event("info", "dataset.ready", text, dataset=dataset.id, job=job_id, **counts)
 
@@ -248,6 +253,7 @@ def approve(transaction: Transaction, dataset_id: str) -> None:
     if row is None or row.state != "waiting":
         state = "not there" if row is None else row.state
         raise NotAllowed(f"{dataset_id} is {state}", "only a waiting dataset is approved", "run: stoker data list")
+    refuse_rolled_back(transaction, dataset_id)
     set_fields(transaction, d, dataset_id, state="ready")
     job_id = queue.add_job(transaction, dataset_id, row.priority)
     transaction.event("info", "dataset.approved", f"{row.name} trains as it is", dataset=dataset_id, job=job_id)

@@ -15,13 +15,14 @@ import orjson
 
 from stoker.errors import NotAllowed, StokerError, UsageError, UserError
 from stoker.mailbox.intents import Intent, answer_intent, pending_intents
-from stoker.registry import versions
+from stoker.registry import families, versions
 from stoker.store import tables as t
 from stoker.store.store import Transaction, set_fields
 from stoker.supervisor import conclude, queue
 from stoker.supervisor.context import Context
 from stoker.supervisor.inbox import Inbox
 from stoker.supervisor.intake import approve
+from stoker.supervisor.standing import roll_back
 
 log = logging.getLogger(__name__)
 
@@ -150,6 +151,14 @@ def _delete(transaction: Transaction, fields: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
+def _replaces(transaction: Transaction, fields: dict[str, Any]) -> dict[str, Any]:
+    return {"dataset": families.declare(transaction, str(fields["sha256"]), str(fields["dataset"]))}
+
+
+def _roll_back_data(transaction: Transaction, fields: dict[str, Any]) -> dict[str, Any]:
+    return roll_back(transaction, str(fields["dataset"]))
+
+
 def _evaluate(transaction: Transaction, fields: dict[str, Any]) -> dict[str, Any]:
     against = [int(number) for number in fields.get("against") or []]
     return {"evaluation": conclude.ask_for(transaction, fields["model"], int(fields["version"]), against)}
@@ -177,6 +186,8 @@ def _priority(transaction: Transaction, fields: dict[str, Any]) -> dict[str, Any
 
 _EFFECTS: dict[str, Effect] = {
     "data.approve": _on("dataset", approve),
+    "data.replaces": _replaces,
+    "data.rollback": _roll_back_data,
     "queue.pause": lambda transaction, fields: _pause_queue(transaction, fields, is_paused=True),
     "queue.resume": lambda transaction, fields: _pause_queue(transaction, fields, is_paused=False),
     "queue.move": _move,

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Select, func, insert, select
 
 from stoker.errors import NotAllowed, NotFound
+from stoker.registry.families import refuse_rolled_back
 from stoker.store import tables as t
 from stoker.store.records import JobRecord, RunRecord
 from stoker.store.store import Transaction, set_fields
@@ -144,6 +145,19 @@ def remove(transaction: Transaction, job_id: str) -> None:
     transaction.event("warn", "queue.removed", f"{job.id} was removed", run=run.id, job=job.id)
 
 
+def withdraw(transaction: Transaction, job_id: str, reason: str) -> None:
+    """Take a job out of the queue because its rows no longer count; a run that a worker has ends at its next step."""
+    run = find_run(transaction, job=job_id)
+    assert run is not None
+    set_fields(transaction, t.jobs, job_id, is_removed=True)
+    if run.state == "running" and has_open_task(transaction, run.id):
+        set_fields(transaction, t.runs, run.id, wanted="stop")
+    elif run.state in ("queued", "running", "paused", "parked"):
+        values = {"state": "stopped", "code": "rolled-back", "reason": reason, "wanted": None}
+        set_fields(transaction, t.runs, run.id, **values, ended_at=transaction.now)
+    transaction.event("warn", "queue.removed", f"{job_id} was removed: {reason}", run=run.id, job=job_id)
+
+
 def retry(transaction: Transaction, job_id: str) -> str:
     """Queue a parked, failed or stopped job again; return its run.
 
@@ -159,6 +173,7 @@ def retry(transaction: Transaction, job_id: str) -> str:
         raise NotAllowed(
             f"{job.dataset} was rejected", "its rows can't be trained", "drop a mended file into the inbox"
         )
+    refuse_rolled_back(transaction, job.dataset)
     set_fields(transaction, t.jobs, job.id, is_removed=False, is_held=False)
     if run.state == "failed":
         run_id = add_run(transaction, job.id, job.dataset)
@@ -173,6 +188,7 @@ def retry(transaction: Transaction, job_id: str) -> str:
 def hurry(transaction: Transaction, dataset_id: str) -> None:
     """Bring a dataset that is already known to the head: of the intake, or of the queue; a failed job is retried."""
     set_fields(transaction, t.datasets, dataset_id, priority=TOP_PRIORITY)
+    refuse_rolled_back(transaction, dataset_id)
     run = find_run(transaction, dataset=dataset_id)
     if run is None:
         return

@@ -12,7 +12,7 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from stoker.durable import write_atomic
-from stoker.registry.lineage import dataset_refs, replay_datasets
+from stoker.registry.lineage import counting_refs, replay_datasets
 from stoker.registry.lines import base_ref, line_for, tiny_folder
 from stoker.registry.versions import champion, find_version
 from stoker.spec.jobs import JOB, BaseRef, ModelRef, PrepareJob, TrainJob
@@ -157,8 +157,8 @@ def _first_job(
         base=base,
         base_folder=tiny_folder(workspace),
         parent=version_ref(context, parent, base) if parent else None,
-        new=dataset_refs(transaction, workspace, [run.dataset]),
-        replay=dataset_refs(transaction, workspace, replay),
+        new=counting_refs(transaction, workspace, [run.dataset]),
+        replay=counting_refs(transaction, workspace, replay),
         output=workspace.version(model, version),
         model_name=model,
         version=version,

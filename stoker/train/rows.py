@@ -6,6 +6,7 @@ can prepare the next run while the present one is judged.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import numpy as np
 import orjson
 
 from stoker.data.dataset import Dataset
+from stoker.data.replaced import is_counting
 from stoker.durable import MANIFEST, sha256_file, write_atomic
 from stoker.errors import InvalidInput
 from stoker.mailbox.messages import Outbox
@@ -52,13 +54,14 @@ def gather_rows(job: TrainJob, tokenizer: Any, max_length: int, outbox: Outbox) 
         outbox.phase("proof", number, len(refs))
         proofs.append(_proven(ref, dataset, tokens, part, tokenizer, max_length, job.tokens))
         encoded.append(tokens)
-        lengths.append(part)
+        lengths.append(_counting(ref, tokens, part, outbox))
     num_new = len(job.new)
     if not any(part.is_usable.any() for part in lengths[:num_new]):
         raise InvalidInput(
             f"no row of {', '.join(ref.name for ref in job.new)} can be trained",
-            f"each row must fit into {max_length:,} tokens (train.max_length) and be rendered by the chat template",
-            "split the rows, raise train.max_length, or add rows",
+            f"each row must fit into {max_length:,} tokens (train.max_length), be rendered by the chat template and stand "
+            "in the current version of its file",
+            "split the rows, raise train.max_length, or add rows; see: stoker data versions",
         )
     return TrainingRows(lengths[:num_new], lengths[num_new:], encoded, "\n\n".join(proofs))
 
@@ -70,6 +73,17 @@ def lengths_of(dataset_id: str, tokens: EncodedSet, max_length: int) -> Lengths:
     is_usable = np.ones(len(tokens.row_ids), dtype=np.bool_)
     is_usable[row_index[lengths > max_length]] = False
     return Lengths(dataset_id, lengths, row_index, is_usable)
+
+
+def _counting(ref: DatasetRef, tokens: EncodedSet, part: Lengths, outbox: Outbox) -> Lengths:
+    """Leave out the rows of a replaced or rolled-back dataset that no version in force has."""
+    if ref.kept_by is None:
+        return part
+    is_usable = part.is_usable & is_counting(tokens.row_ids, ref.kept_by)
+    num_out = int(part.is_usable.sum() - is_usable.sum())
+    text = f"{num_out:,} rows of {ref.name} ({ref.id}) are not in its current version and do not train"
+    outbox.event("info", "rows.replaced", text, dataset=ref.id, rows=num_out)
+    return dataclasses.replace(part, is_usable=is_usable)
 
 
 def _tell_left_out(ref: DatasetRef, tokens: EncodedSet, part: Lengths, max_length: int, outbox: Outbox) -> None:

@@ -70,7 +70,8 @@ def fill(tx: Transaction) -> None:
 def test_the_lists_have_exactly_the_published_fields(lab: Workspace) -> None:
     reader = Reader(lab)
     assert list(reader.datasets()[0]) == [
-        "id", "name", "state", "format", "rows_in", "train", "held_out", "duplicate", "quarantined"
+        "id", "name", "state", "format", "rows_in", "train", "held_out", "duplicate", "quarantined",
+        "standing",
     ]  # fmt: skip
     assert list(reader.runs()[0]) == ["id", "state", "model", "version", "dataset", "step", "total_steps", "loss"]
     assert {"model", "version", "parent", "run", "champion", "weights_sha256"} <= set(reader.versions()[0])

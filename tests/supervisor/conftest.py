@@ -15,7 +15,7 @@ from stoker.mailbox.messages import MESSAGES
 from stoker.spec.lab import LabSpec
 from stoker.store import tables as t
 from stoker.store.records import DatasetRecord
-from stoker.store.store import Store
+from stoker.store.store import Store, Transaction
 from stoker.supervisor.context import Context
 from stoker.supervisor.intake import record_summary
 from stoker.workspace import Workspace
@@ -82,20 +82,16 @@ class Lab:
                     created=0.0,
                 )
             )
-            row = tx.first(select(t.datasets).where(t.datasets.c.id == dataset_id))
-            assert row is not None
-            counts = {
-                "rows_in": train + held_out,
-                "train": train,
-                "held_out": held_out,
-                "duplicate": 0,
-                "quarantined": 0,
-            }
-            record_summary(tx, DatasetRecord.of(row), {"format": "chat", **counts})
+            self.ready(tx, tx.first(select(t.datasets).where(t.datasets.c.id == dataset_id)), train, held_out)
         copy = self.workspace.file(sha256)
         copy.mkdir(parents=True)
         (copy / "content").write_bytes(b"{}\n")
         return dataset_id
+
+    def ready(self, transaction: Transaction, row: Any, train: int = 8, held_out: int = 2) -> None:
+        """Record that a dataset was read."""
+        counts = {"rows_in": train + held_out, "train": train, "held_out": held_out, "duplicate": 0, "quarantined": 0}
+        record_summary(transaction, DatasetRecord.of(row), {"format": "chat", **counts})
 
     def value(self, table: Any, row_id: str, column: str) -> Any:
         with self.store.transaction() as tx:

@@ -271,3 +271,25 @@ def test_the_manifest_is_strict_json(lab, first):
     job, folder = make_job(lab, "json", [first])
     train(job, folder)
     orjson.loads((job.output / "manifest.json").read_bytes())
+
+
+def test_rows_that_the_current_version_of_their_file_lacks_are_neither_trained_nor_replayed(lab, first, second):
+    rows = [orjson.loads(line) for line in (first.folder / "rows.jsonl").read_bytes().splitlines()]
+    keeper = lab / "keeper"
+    keeper.mkdir()
+    kept = [{"row": row["id"], "state": "duplicate", "line": 1} for row in rows[:5]]
+    kept.append({"row": rows[7]["id"], "state": "quarantined", "line": 2})
+    (keeper / "ledger.jsonl").write_bytes(b"\n".join(map(orjson.dumps, kept)) + b"\n")
+    replaced = first.model_copy(update={"kept_by": (keeper,)})
+    job, folder = make_job(lab, "replaced", [second], replay=[replaced])
+    assert train(job, folder) is WorkerExit.DONE
+    facts = read_manifest(job.output)
+    assert facts["replay_rows"] > 5
+    plan = load_plan(folder / "plan.npz")
+    replayed = {sequence for step in range(plan.total_steps) for dataset, sequence in plan.items(step) if dataset == 1}
+    assert replayed == {0, 1, 2, 3, 4}
+    told = [message for message in messages(folder, "event") if message["code"] == "rows.replaced"]
+    assert [message["data"]["rows"] for message in told] == [len(rows) - 5]
+    alone, alone_folder = make_job(lab, "alone", [replaced])
+    train(alone, alone_folder)
+    assert read_manifest(alone.output)["rows"] == 5

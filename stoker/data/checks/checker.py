@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from array import array
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 
@@ -49,26 +50,33 @@ class Checker:
         self._lines = array("Q")
         self._prompts, self._answers = array("Q"), array("Q")
         self._num_chars, self._is_open_end = array("Q"), array("b")
-        self._leaks: list[tuple[int, str]] = []
+        self._leaks: list[tuple[int, str]] = []  # place of the row, its answer
+        self._members, self._first_places = [""], [0]
         self._labels: dict[int, str] = {}
         self._scripts: Counter[str] = Counter()
+
+    def enter(self, member: str) -> None:
+        """Begin with a file of a zip: the rows that follow are in it."""
+        if member != self._members[-1]:
+            self._members.append(member)
+            self._first_places.append(len(self._lines))
 
     def add(self, row: Row, prompt: Sequence[str], answer: Sequence[str]) -> None:
         """Check a row; `prompt` and `answer` are their folded words."""
         text = row_text(row)
         for code, what in text_findings(text):
-            self.findings.add(code, row.line, what)
+            self.findings.add(code, row.line, what, member=self._members[-1])
         self._note_script(text)
         if row.messages is None:
             return
         words = row.answer()
         if is_refusal(words):
-            self.findings.add("refusals", row.line, words)
+            self.findings.add("refusals", row.line, words, member=self._members[-1])
         self._note_answer(row, " ".join(prompt), " ".join(answer), len(answer), words)
 
     def _note_answer(self, row: Row, prompt: str, answer: str, num_words: int, words: str) -> None:
         if num_words >= MIN_LEAK_WORDS and answer in prompt:
-            self._leaks.append((row.line, words))
+            self._leaks.append((len(self._lines), words))
         answer_hash = _hash(answer)
         self._lines.append(row.line)
         is_pair = row.kind == "preference"  # many pairs of one prompt are how such data is made
@@ -96,8 +104,8 @@ class Checker:
         )
         is_labelled = self._find_labels(answers)
         is_short = np.array(self._num_chars, dtype=np.int64) <= MAX_CONFLICT_CHARS
-        self._find_conflicts(lines[is_short], prompts[is_short], answers[is_short])
-        self._find_leaks(len(lines), is_labelled)
+        self._find_conflicts(lines, prompts, answers, np.flatnonzero(is_short))
+        self._find_leaks(lines, is_labelled)
         self._find_cuts(lines)
         self._find_scripts()
         return self.findings
@@ -113,8 +121,10 @@ class Checker:
             self.findings.add("one-label", None, shown, int(counts.max()))
         return True
 
-    def _find_conflicts(self, lines: Hashes, prompts: Hashes, answers: Hashes) -> None:
-        order = np.lexsort((lines, prompts))
+    def _find_conflicts(
+        self, lines: Hashes, prompts: Hashes, answers: Hashes, compared: npt.NDArray[np.int64]
+    ) -> None:
+        order = compared[np.lexsort((lines[compared], prompts[compared]))]
         group = np.cumsum(np.concatenate(([True], np.diff(prompts[order].astype(np.int64)) != 0)))[: len(order)] - 1
         if len(group) == 0:
             return
@@ -126,15 +136,22 @@ class Checker:
         first = np.concatenate(([0], np.flatnonzero(np.diff(group)) + 1))
         for place in np.flatnonzero(is_conflict):
             start = first[group[place]]
-            other = lines[order[start + 1 if place == start else start]]
-            self.findings.add("conflicting-answers", int(lines[order[place]]), f"the same question as line {other}")
+            here, other = int(order[place]), int(order[start + 1 if place == start else start])
+            where = f" of {self._member(other)}" if self._member(other) != self._member(here) else ""
+            self._add_at(here, lines, "conflicting-answers", f"the same question as line {lines[other]}{where}")
 
-    def _find_leaks(self, num_rows: int, is_labelled: bool) -> None:
-        is_extraction = is_labelled or len(self._leaks) > _EXTRACTION_SHARE * num_rows
+    def _add_at(self, place: int, lines: Hashes, code: str, what: str) -> None:
+        self.findings.add(code, int(lines[place]), what, member=self._member(place))
+
+    def _member(self, place: int) -> str:
+        return self._members[bisect_right(self._first_places, place) - 1]
+
+    def _find_leaks(self, lines: Hashes, is_labelled: bool) -> None:
+        is_extraction = is_labelled or len(self._leaks) > _EXTRACTION_SHARE * len(lines)
         if self._spec.task == "extraction" or (self._spec.task == "auto" and is_extraction):
             return
-        for line, answer in self._leaks:
-            self.findings.add("answer-in-prompt", line, answer)
+        for place, answer in self._leaks:
+            self._add_at(place, lines, "answer-in-prompt", answer)
 
     def _find_cuts(self, lines: Hashes) -> None:
         lengths = np.array(self._num_chars, dtype=np.int64)
@@ -142,10 +159,8 @@ class Checker:
             return
         cut = np.flatnonzero((lengths == lengths.max()) & np.array(self._is_open_end, dtype=bool))
         if len(cut) >= max(_MIN_CUT_ROWS, _MIN_CUT_SHARE * len(lengths)):
-            for place in cut:
-                self.findings.add(
-                    "cut-answers", int(lines[place]), f"it has {lengths.max():,} characters, as others have"
-                )
+            for place in cut.tolist():
+                self._add_at(place, lines, "cut-answers", f"it has {lengths.max():,} characters, as others have")
 
     def _find_scripts(self) -> None:
         total = sum(self._scripts.values())

@@ -38,11 +38,12 @@ class Findings:
     shown: list[Finding] = field(default_factory=list)
     _num_shown: Counter[str] = field(default_factory=Counter)
 
-    def add(self, code: str, line: int | None, what: str, num_rows: int = 1) -> None:
+    def add(self, code: str, line: int | None, what: str, num_rows: int = 1, *, member: str = "") -> None:
+        """Count a finding; `member` is the file of a zip that its row is in."""
         self.counts[code] += num_rows
         self._num_shown[code] += 1
         if self._num_shown[code] <= MAX_SHOWN:
-            self.shown.append(Finding(code, self.file, line, excerpt(what)))
+            self.shown.append(Finding(code, f"{self.file}: {member}" if member else self.file, line, excerpt(what)))
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return them by severity, then by how many rows have them, then by line."""

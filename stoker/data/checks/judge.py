@@ -20,12 +20,13 @@ def judge(findings: Findings, entries: Sequence[LedgerEntry], split: Split, spec
     num_unusable = 0
     for entry in entries:
         if entry.state == "quarantined":
-            findings.add(entry.code, entry.line, f"{entry.reason}: {entry.excerpt}" if entry.excerpt else entry.reason)
+            what = f"{entry.reason}: {entry.excerpt}" if entry.excerpt else entry.reason
+            findings.add(entry.code, entry.line, what, member=entry.member)
             num_unusable += entry.code not in _NOT_THE_ROWS_FAULT
         elif entry.code == "duplicate-in-file":
-            findings.add("repeated-rows", entry.line, entry.reason)
+            findings.add("repeated-rows", entry.line, entry.reason, member=entry.member)
         elif entry.code in ("near-sealed", "sealed-copy"):
-            findings.add("sealed-overlap", entry.line, entry.reason)
+            findings.add("sealed-overlap", entry.line, entry.reason, member=entry.member)
     _find_near_duplicates(findings, entries)
     if split.too_small:
         findings.add("few-rows", None, split.notes[0])
@@ -42,10 +43,12 @@ def judge(findings: Findings, entries: Sequence[LedgerEntry], split: Split, spec
 
 def _find_near_duplicates(findings: Findings, entries: Sequence[LedgerEntry]) -> None:
     """Count every row of a cluster but its first."""
-    first: dict[int, int] = {}
+    first: dict[int, LedgerEntry] = {}
     for entry in entries:
         if entry.cluster is None:
             continue
-        line = first.setdefault(entry.cluster, entry.line)
-        if line != entry.line:
-            findings.add("near-duplicates", entry.line, f"nearly the same as line {line}")
+        other = first.setdefault(entry.cluster, entry)
+        if other is not entry:
+            where = f" of {other.member}" if other.member != entry.member else ""
+            what = f"nearly the same as line {other.line}{where}"
+            findings.add("near-duplicates", entry.line, what, member=entry.member)

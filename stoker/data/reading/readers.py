@@ -30,10 +30,14 @@ _PROSE = frozenset({".txt", ".md", ".markdown", ".rst", ""})
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An accepted file, ready to be read: its sources in order, and what a person should know of how it was understood."""
+    """An accepted file, ready to be read: its sources in order, and what a person should know of how it was understood.
+
+    `hashes` has the SHA-256 of each file of a zip by its name there.
+    """
 
     sources: list[Source]
     notes: list[str]
+    hashes: dict[str, str]
 
 
 def open_file(path: Path, name: str, spec: IntakeSpec, scratch: Path) -> Opened:
@@ -47,11 +51,12 @@ def open_file(path: Path, name: str, spec: IntakeSpec, scratch: Path) -> Opened:
         sources.append(source)
         if encoding != "utf-8":
             notes.append(f"{source.name} was read as {encoding}")
-    tables = [source for source in sources if not _is_prose(source)]
+    is_named = any(member.is_named for member in members)
+    tables = [source for source in sources if is_named or not _is_prose(source)]
     if tables and len(tables) < len(sources):
         left_out = ", ".join(source.member for source in sources if _is_prose(source))
         notes.append(f"not read, as it stands beside data files: {left_out}")
-    return Opened(tables or sources, notes)
+    return Opened(tables or sources, notes, {member.inner: member.sha256 for member in members if member.inner})
 
 
 def read_records(source: Source, spec: IntakeSpec) -> Iterator[Record]:

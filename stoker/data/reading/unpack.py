@@ -1,13 +1,15 @@
 """Files out of gzip, zstandard and zip, with every decoded byte counted: a bomb ends at the limits, not at the disk's.
 
 A zip's members are written under names of ours, so no path in it means anything; what it says about sizes is not
-believed. Archives in archives, encrypted members and links are refused.
+believed. Archives in archives, encrypted members and links are refused; only a bundle (`data.bundle`), whose members a
+person named, may hold gzip and zstandard files.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gzip
+import hashlib
 import stat
 import zipfile
 import zlib
@@ -18,6 +20,7 @@ from typing import IO
 
 import zstandard
 
+from stoker.data.bundle import is_bundle
 from stoker.data.findings import FileRefused
 from stoker.data.reading.source import MEGABYTE
 from stoker.durable import disk_full_named
@@ -36,11 +39,16 @@ _BROKEN = (OSError, EOFError, zlib.error, zstandard.ZstdError, zipfile.BadZipFil
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file that is not packed: the given one, or one that was unpacked. `inner` is its name in a zip, else ""."""
+    """A file that is not packed: the given one, or one that was unpacked. `inner` is its name in a zip, else "".
+
+    `sha256` is that of the member as it lies in the zip. `is_named`: a person named it, so it is not left out.
+    """
 
     path: Path
     name: str
     inner: str = ""
+    sha256: str = ""
+    is_named: bool = False
 
 
 def unpack(path: Path, name: str, spec: IntakeSpec, scratch: Path) -> list[Member]:
@@ -55,13 +63,19 @@ def unpack(path: Path, name: str, spec: IntakeSpec, scratch: Path) -> list[Membe
     if head.startswith(_ZIP):
         return _unzip(path, name, counter, scratch)
     target = scratch / "unpacked"
-    what = "gzip" if head.startswith(_GZIP) else "zstandard"
-    with _named_damage(name, what), path.open("rb") as file:
-        blocks = _blocks(gzip.GzipFile(fileobj=file)) if what == "gzip" else _zstd_blocks(file)
-        counter.copy(blocks, target, name)
+    return [Member(target, _decode(path, name, counter, target))]
+
+
+def _decode(path: Path, name: str, counter: _Counter, target: Path) -> str:
+    """Decode a gzip or zstandard file to `target`; return its name without the packer's suffix."""
+    with path.open("rb") as file:
+        what = "gzip" if file.read(4).startswith(_GZIP) else "zstandard"
+        file.seek(0)
+        with _named_damage(name, what):
+            blocks = _blocks(gzip.GzipFile(fileobj=file)) if what == "gzip" else _zstd_blocks(file)
+            counter.copy(blocks, target, name)
     _refuse_packed(target, name)
-    inner = name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in (".gz", ".zst") else name
-    return [Member(target, inner)]
+    return name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in (".gz", ".zst") else name
 
 
 def _zstd_blocks(file: IO[bytes]) -> Iterator[bytes]:
@@ -81,7 +95,8 @@ def _zstd_blocks(file: IO[bytes]) -> Iterator[bytes]:
 def _unzip(path: Path, name: str, counter: _Counter, scratch: Path) -> list[Member]:
     members: list[Member] = []
     with _named_damage(name, "zip"), zipfile.ZipFile(path) as archive:
-        infos = [info for info in archive.infolist() if not _is_clutter(info)]
+        is_named = is_bundle(archive)
+        infos = [info for info in archive.infolist() if is_named or not _is_clutter(info)]
         if not infos or len(infos) > MAX_MEMBERS:
             why = f"a zip holds at least one data file and at most {MAX_MEMBERS:,}"
             raise FileRefused(f"{name} holds {len(infos):,} files", why, "pack the data files alone")
@@ -90,13 +105,29 @@ def _unzip(path: Path, name: str, counter: _Counter, scratch: Path) -> list[Memb
                 raise FileRefused(
                     f"{name}: {info.filename} is encrypted", "there is no password here", "pack it without"
                 )
-            target = scratch / f"unpacked-{number}"
+            target, called = scratch / f"unpacked-{number}", f"{name}: {info.filename}"
             with archive.open(info) as stream:
-                counter.copy(_blocks(stream), target, f"{name}: {info.filename}")
-            _refuse_packed(target, f"{name}: {info.filename}")
+                sha256 = counter.copy(_blocks(stream), target, called)
+            if is_named:
+                target, called = _plain(target, called, counter)
+            else:
+                _refuse_packed(target, called)
             if target.stat().st_size:
-                members.append(Member(target, f"{name}: {info.filename}", info.filename))
+                members.append(Member(target, called, info.filename, sha256, is_named))
     return members
+
+
+def _plain(path: Path, name: str, counter: _Counter) -> tuple[Path, str]:
+    """Return a bundle's member unpacked, and what it is then called; FileRefused when it is empty or another zip."""
+    with path.open("rb") as file:
+        head = file.read(4)
+    if not head:
+        raise FileRefused(f"{name} is empty", "each file that is named needs at least one row", "leave it out")
+    if not head.startswith((_GZIP, _ZSTD)):
+        _refuse_packed(path, name)
+        return path, name
+    target = path.with_name(f"{path.name}-decoded")
+    return target, _decode(path, name, counter, target)
 
 
 def _is_clutter(info: zipfile.ZipInfo) -> bool:
@@ -123,12 +154,16 @@ class _Counter:
         self._expanded = max(FREE_BYTES, int(packed_bytes * spec.max_expansion))
         self._num_bytes = 0
 
-    def copy(self, blocks: Iterable[bytes], target: Path, name: str) -> None:
+    def copy(self, blocks: Iterable[bytes], target: Path, name: str) -> str:
+        """Write the blocks to `target`; return their SHA-256."""
+        digest = hashlib.sha256()
         with disk_full_named(target, 0), target.open("wb") as file:
             for block in blocks:
                 self._num_bytes += len(block)
                 self._check(name)
+                digest.update(block)
                 file.write(block)
+        return digest.hexdigest()
 
     def _check(self, name: str) -> None:
         if self._num_bytes > self._limit:

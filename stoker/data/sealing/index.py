@@ -30,10 +30,14 @@ class Side:
 
 
 class Index:
-    """The index of the dataset in `folder`. Arrays are read when they are first asked for."""
+    """The index of the dataset in `folder`. Arrays are read when they are first asked for.
 
-    def __init__(self, folder: Path, name: str) -> None:
-        self.folder, self.name = folder, name
+    Rows of a dataset that is rolled back do not train, so later ones that equal them are no duplicates; what is sealed
+    stays sealed.
+    """
+
+    def __init__(self, folder: Path, name: str, *, is_rolled_back: bool = False) -> None:
+        self.folder, self.name, self.is_rolled_back = folder, name, is_rolled_back
         self._arrays: NpzFile = np.load(folder / INDEX, allow_pickle=False)
 
     def close(self) -> None:

@@ -99,6 +99,8 @@ def _find_copies(split: Split, content: IndexContent, earlier: Sequence[Index]) 
             if split.side[row] == Side.OPEN:
                 split.put(row, Side.SEALED_COPY, "sealed-copy", f"the same row is held out at {index.name}:{line}")
     for index in earlier:
+        if index.is_rolled_back:
+            continue
         for row, line in lookup(content.ids, index.trained()):
             if split.side[row] == Side.OPEN:
                 split.put(row, Side.DUPLICATE, "duplicate-of-earlier", f"the same row is at {index.name}:{line}")
