@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
@@ -25,10 +25,14 @@ from stoker.data.rows import TRAINED_KINDS, Row
 from stoker.data.sealing.index import IndexContent
 from stoker.data.sealing.shingles import ShingleBuilder, find_boilerplate, row_words, system_prompt
 from stoker.mailbox.messages import Outbox
-from stoker.spec.jobs import IntakeJob
+from stoker.spec.jobs import IntakeJob, TokenizerRef
 from stoker.spec.lab import SplitSpec
 
+if TYPE_CHECKING:
+    from stoker.data.tokens.lengths import RowLengths
+
 _PHASE_ROWS = 20_000
+_BATCH_ROWS = 4096
 
 
 @dataclass
@@ -45,6 +49,7 @@ class Collected:
     unknown_keys: Counter[str] = field(default_factory=Counter)
     systems: Counter[str] = field(default_factory=Counter)
     shingles: ShingleBuilder = field(default_factory=ShingleBuilder)
+    tokens: dict[str, Any] | None = None  # how long the rows are, as dataset.json says it
     num_repaired: int = 0
     num_mapped: int = 0
 
@@ -90,7 +95,28 @@ def collect(job: IntakeJob, opened: Opened, spool: Path, outbox: Outbox) -> Coll
                 collector.take(record)
                 if len(collector.found.entries) % _PHASE_ROWS == 0:
                     outbox.phase("read", len(collector.found.entries))
+        collector.flush()
+    _measure(collector, spool)
     return collector.found
+
+
+def _measure(collector: _Collector, spool: Path) -> None:
+    """Take over what was measured in tokens, or measure it anew where a sample was wrong."""
+    found, lengths = collector.found, collector.lengths
+    if lengths is None:
+        return
+    if lengths.is_doubted:
+        with spool.open("rb") as file:
+            lengths = lengths.measured_anew(Row.from_json(orjson.loads(line)) for line in file)
+    found.tokens = lengths.summary()
+    lines = [found.entries[place].line for place in found.entry_of_row]
+    longest = lengths.longest
+    for row in np.flatnonzero(longest > lengths.max_length).tolist():
+        found.checker.findings.add(
+            "too-long", lines[row], f"{longest[row]:,} tokens, at most {lengths.max_length:,} fit (train.max_length)"
+        )
+    for row, reason in lengths.refused:
+        found.checker.findings.add("template", lines[row], reason)
 
 
 class _Collector:
@@ -102,6 +128,32 @@ class _Collector:
         self._spool, self._is_repairing = spool, job.check.repair_mojibake
         self._mappings = {mapping.columns: mapping for mapping in job.mappings}
         self._first_places: dict[str, int] = {}
+        self._fresh: list[Row] = []
+        self.lengths = self._start_measuring(job.tokenizer)
+
+    def flush(self) -> None:
+        """Do what is done for many rows at once."""
+        if self.lengths is not None:
+            self.lengths.add(self._fresh)
+        self._fresh.clear()
+
+    def _start_measuring(self, ref: TokenizerRef | None) -> RowLengths | None:
+        if ref is None:
+            return None
+        if ref.folder is None:
+            self.found.notes.append(
+                f"rows are measured in tokens when the first run starts: the tokenizer of {ref.name} is not here yet"
+            )
+            return None
+        from stoker.data.tokens.lengths import RowLengths
+
+        try:
+            return RowLengths(ref)
+        except Exception as error:  # noqa: BLE001 - the file comes in without; the run says what is wrong
+            self.found.notes.append(
+                f"rows are not measured in tokens: the tokenizer of {ref.name} can't be read ({error})"
+            )
+            return None
 
     def take(self, record: Record) -> None:
         try:
@@ -155,3 +207,6 @@ class _Collector:
         prompt, answer = row_words(row)
         found.shingles.add_words(prompt, answer)
         found.checker.add(row, prompt, answer)
+        self._fresh.append(row)
+        if len(self._fresh) == _BATCH_ROWS:
+            self.flush()

@@ -20,6 +20,7 @@ from stoker.launchers import local
 from stoker.mailbox.journal import JournalReader
 from stoker.mailbox.messages import MESSAGES
 from stoker.registry.lineage import dataset_refs
+from stoker.registry.lines import tokenizer_ref
 from stoker.spec.jobs import JOB, DatasetRef, IntakeJob
 from stoker.store import tables as t
 from stoker.store.records import DatasetRecord
@@ -114,6 +115,7 @@ class Intake:
             mappings=load_mappings(workspace.mappings),
             check=spec.check,
             split=spec.split,
+            tokenizer=tokenizer_ref(workspace, spec),
         )
 
     def _listen(self) -> None:
