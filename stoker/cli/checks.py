@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from stoker.data.dataset import Dataset
 
 _FIELDS = ("name", "format", "rows_in", "train", "held_out", "duplicate", "quarantined", "preference_rows")
-_JUDGED = ("score", "gate", "deductions", "findings", "finding_counts", "notes")
+_JUDGED = ("score", "gate", "deductions", "findings", "finding_counts", "tokens", "notes")
 _SHOWN = 30
 
 
@@ -44,6 +44,8 @@ def print_check(found: dict[str, Any]) -> None:
         ("score", f"{found['score']} of 100: {gate}"),
     ]
     print_facts(facts)
+    if found["tokens"]:
+        say(_lengths(found["tokens"]))
     for line in found["notes"]:
         say(f"note  {line}")
     if found["deductions"]:
@@ -74,6 +76,19 @@ def print_check(found: dict[str, Any]) -> None:
 def place(line: int | None, member: str = "") -> str:
     """Return where a row stands: its line, after its file where several were taken together."""
     return ("-" if line is None else str(line)) if not member else f"{member}:{line}"
+
+
+def _lengths(tokens: dict[str, Any]) -> str:
+    """Say how long rows are and how many each max_length would lose, up to the first that loses none."""
+    quantiles, parts = tokens["quantiles"], []
+    for limit, lost in tokens["lost"]:
+        parts.append(f"{limit}: {units.count(lost)}")
+        if not lost:
+            break
+    return (
+        f"tokens  median {units.count(quantiles['p50'])}, 99 % within {units.count(quantiles['p99'])}, longest "
+        f"{units.count(quantiles['max'])}; rows lost at a max_length of {', '.join(parts)}"
+    )
 
 
 def _of_file(path: Path) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def _page(rule: Rule) -> str:
     if example is not None:
         parts += ["## An example\n", _shown(example)]
     parts += ["## Why it hurts\n", _sentence(rule.why), "## What to do\n", _sentence(rule.remedy)]
-    parts += ["## To override it\n", f"{example.override if example else ANY_WARNING}\n"]
+    parts += ["## To override it\n", f"{_override(rule)}\n"]
     parts.append("[All findings](../findings.md); [how points become a score](../../score.md).")
     return "\n".join(parts) + "\n"
 
@@ -73,7 +73,13 @@ def _shown(example: Example) -> str:
 def _meaning(rule: Rule) -> str:
     if (example := EXAMPLES.get(rule.code)) is not None:
         return example.what
-    return ELSEWHERE.get(rule.code) or _sentence(rule.title).strip()
+    return ELSEWHERE[rule.code][0] if rule.code in ELSEWHERE else _sentence(rule.title).strip()
+
+
+def _override(rule: Rule) -> str:
+    if (example := EXAMPLES.get(rule.code)) is not None:
+        return example.override
+    return ELSEWHERE[rule.code][1] if rule.code in ELSEWHERE else ANY_WARNING
 
 
 def _points(rule: Rule) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
@@ -26,10 +26,14 @@ from stoker.data.sealing.edits import EMPTY_KEYS, EditBuilder
 from stoker.data.sealing.index import IndexContent
 from stoker.data.sealing.shingles import ShingleBuilder, find_boilerplate, row_words, system_prompt
 from stoker.mailbox.messages import Outbox
-from stoker.spec.jobs import IntakeJob
+from stoker.spec.jobs import IntakeJob, TokenizerRef
 from stoker.spec.lab import SplitSpec
 
+if TYPE_CHECKING:
+    from stoker.data.tokens.lengths import RowLengths
+
 _PHASE_ROWS = 20_000
+_BATCH_ROWS = 4096
 
 
 @dataclass
@@ -48,6 +52,7 @@ class Collected:
     shingles: ShingleBuilder = field(default_factory=ShingleBuilder)
     edits: EditBuilder = field(default_factory=EditBuilder)
     prompt_edits: EditBuilder | None = None  # where there are benchmarks to compare prompts with
+    tokens: dict[str, Any] | None = None  # how long the rows are, as dataset.json says it
     num_repaired: int = 0
     num_mapped: int = 0
     files: list[dict[str, Any]] = field(default_factory=list)  # name, sha256 and rows of each file of a zip
@@ -100,7 +105,29 @@ def collect(job: IntakeJob, opened: Opened, spool: Path, outbox: Outbox) -> Coll
             if source.member:
                 facts = {"name": source.member, "sha256": opened.hashes[source.member]}
                 collector.found.files.append({**facts, "rows": len(collector.found.entries) - num_before})
+        collector.flush()
+    _measure(collector, spool)
     return collector.found
+
+
+def _measure(collector: _Collector, spool: Path) -> None:
+    """Take over what was measured in tokens, or measure it anew where a sample was wrong."""
+    found, lengths = collector.found, collector.lengths
+    if lengths is None:
+        return
+    if lengths.is_doubted:
+        with spool.open("rb") as file:
+            lengths = lengths.measured_anew(Row.from_json(orjson.loads(line)) for line in file)
+    found.tokens = lengths.summary()
+    findings, limit = found.checker.findings, lengths.max_length
+    too_long = (
+        (row, f"{lengths.longest[row]:,} tokens, at most {limit:,} fit (train.max_length)")
+        for row in np.flatnonzero(lengths.longest > limit).tolist()
+    )
+    for code, rows in (("too-long", too_long), ("template", lengths.refused)):
+        for row, reason in rows:
+            entry = found.entries[found.entry_of_row[row]]
+            findings.add(code, entry.line, reason, member=entry.member)
 
 
 class _Collector:
@@ -114,6 +141,32 @@ class _Collector:
         self._spool, self._is_repairing = spool, job.check.repair_mojibake
         self._mappings = {mapping.columns: mapping for mapping in job.mappings}
         self._first_places: dict[str, int] = {}
+        self._fresh: list[Row] = []
+        self.lengths = self._start_measuring(job.tokenizer)
+
+    def flush(self) -> None:
+        """Do what is done for many rows at once."""
+        if self.lengths is not None:
+            self.lengths.add(self._fresh)
+        self._fresh.clear()
+
+    def _start_measuring(self, ref: TokenizerRef | None) -> RowLengths | None:
+        if ref is None:
+            return None
+        if ref.folder is None:
+            self.found.notes.append(
+                f"rows are measured in tokens when the first run starts: the tokenizer of {ref.name} is not here yet"
+            )
+            return None
+        from stoker.data.tokens.lengths import RowLengths
+
+        try:
+            return RowLengths(ref)
+        except Exception as error:  # noqa: BLE001 - the file comes in without; the run says what is wrong
+            self.found.notes.append(
+                f"rows are not measured in tokens: the tokenizer of {ref.name} can't be read ({error})"
+            )
+            return None
 
     def enter(self, member: str) -> None:
         """Begin with a file; what is found from now on is in it."""
@@ -177,3 +230,6 @@ class _Collector:
         if found.prompt_edits:
             found.prompt_edits.add(row, prompt, ())
         found.checker.add(row, prompt, answer)
+        self._fresh.append(row)
+        if len(self._fresh) == _BATCH_ROWS:
+            self.flush()

@@ -118,7 +118,7 @@ def _summary(job: IntakeJob, found: Collected, split: Split, content: IndexConte
         **counts, "preference_rows": num_kept, "reasons": reasons, "notes": notes,
         "num_clusters": split.num_clusters, "sealed_clusters": len(split.sealed_clusters), "largest_clusters": [],
         **judge(found.checker.finish(), found.entries, split, job.check),
-        "too_small": split.too_small, "num_boilerplate_shingles": len(content.boilerplate),
+        "tokens": found.tokens, "too_small": split.too_small, "num_boilerplate_shingles": len(content.boilerplate),
         "similarity": job.split.similarity, "boilerplate_share": job.split.boilerplate_share,
         "bytes": job.file.stat().st_size, "files": found.files,
     }  # fmt: skip

@@ -12,8 +12,8 @@ from typing import Any
 
 from sqlalchemy import insert, select, update
 
-from stoker.spec.jobs import BaseRef
-from stoker.spec.lab import ModelSpec
+from stoker.spec.jobs import BaseRef, TokenizerRef
+from stoker.spec.lab import LabSpec, ModelSpec
 from stoker.spec.resolve import TINY, resolve_method
 from stoker.store import tables as t
 from stoker.store.records import ModelRecord
@@ -30,6 +30,25 @@ def base_ref(workspace: Workspace, spec: ModelSpec) -> BaseRef:
     if folder.is_dir() or spec.base.startswith((".", "/", "~")):
         return BaseRef(name=spec.base, revision=spec.revision, folder=folder)
     return BaseRef(name=spec.base, revision=spec.revision)
+
+
+def tokenizer_ref(workspace: Workspace, spec: LabSpec) -> TokenizerRef:
+    """Return the tokenizer that the settings' base has, for measuring rows; nothing is downloaded for that."""
+    base = base_ref(workspace, spec.model)
+    folder = base.folder or _downloaded(base)
+    is_here = folder is not None and (folder / "tokenizer.json").is_file()
+    return TokenizerRef(name=base.name, folder=folder if is_here else None, max_length=spec.train.max_length)
+
+
+def _downloaded(base: BaseRef) -> Path | None:
+    """Return where the hub's cache holds a base, as huggingface_hub lays it out; None when it holds none."""
+    from huggingface_hub import constants
+
+    folder = Path(constants.HF_HUB_CACHE) / f"models--{base.name.replace('/', '--')}"
+    pointer = folder / "refs" / base.revision
+    commit = pointer.read_text().strip() if pointer.is_file() else base.revision
+    snapshot = folder / "snapshots" / commit
+    return snapshot if snapshot.is_dir() else None
 
 
 def tiny_folder(workspace: Workspace) -> Path:

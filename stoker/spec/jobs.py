@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from stoker.spec.base import Spec
-from stoker.spec.lab import CheckSpec, EvaluateSpec, IntakeSpec, ModelSpec, RetentionSpec, SplitSpec, TrainSpec
+from stoker.spec.lab import Auto, CheckSpec, EvaluateSpec, IntakeSpec, ModelSpec, RetentionSpec, SplitSpec, TrainSpec
 
 JOB = "job.json"
 
@@ -37,6 +37,14 @@ class BaseRef(Spec):
     folder: Path | None = None
 
 
+class TokenizerRef(Spec):
+    """The tokenizer that intake measures rows with: that of the lab's base, and how long a row may be."""
+
+    name: str = Field(description="The base's name.")
+    folder: Path | None = Field(None, description="None: not on this machine yet.")
+    max_length: int | Auto = Field("auto", description="train.max_length.")
+
+
 class ColumnMapping(Spec):
     """What a file with exactly these columns means: for each field of a row a template over the columns."""
 
@@ -57,6 +65,7 @@ class IntakeJob(Spec):
     mappings: tuple[ColumnMapping, ...] = ()
     check: CheckSpec = CheckSpec()
     split: SplitSpec = SplitSpec()
+    tokenizer: TokenizerRef | None = Field(None, description="None: rows are not measured in tokens.")
 
 
 class ModelRef(Spec):

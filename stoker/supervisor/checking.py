@@ -15,6 +15,7 @@ from stoker.errors import StokerError, WorkerExit
 from stoker.launchers import local
 from stoker.mailbox.journal import JournalReader
 from stoker.mailbox.messages import MESSAGES
+from stoker.registry.lines import tokenizer_ref
 from stoker.spec.jobs import JOB, DatasetRef, IntakeJob
 from stoker.spec.lab import LabSpec
 from stoker.workspace import Workspace
@@ -42,6 +43,7 @@ def check_file(
             mappings=load_mappings(workspace.mappings) if workspace else (),
             check=spec.check,
             split=spec.split,
+            tokenizer=tokenizer_ref(workspace, spec) if workspace else None,
         )
         return _run(job, folder)
 
@@ -75,5 +77,5 @@ def _refused(name: str, message: dict[str, Any]) -> dict[str, Any]:
     counts = dict.fromkeys(("rows_in", "train", "held_out", "duplicate", "quarantined"), 0)
     return {
         "name": name, "format": None, **counts, "score": 0, "gate": "stop", "deductions": [], "findings": [finding],
-        "finding_counts": {"refused": 1}, "notes": [], "reasons": {}, "refusal": refusal,
+        "finding_counts": {"refused": 1}, "notes": [], "reasons": {}, "tokens": None, "refusal": refusal,
     }  # fmt: skip

@@ -21,6 +21,7 @@ from stoker.mailbox.journal import JournalReader
 from stoker.mailbox.messages import MESSAGES
 from stoker.registry.families import refuse_rolled_back
 from stoker.registry.lineage import earlier_refs
+from stoker.registry.lines import tokenizer_ref
 from stoker.spec.jobs import JOB, DatasetRef, IntakeJob
 from stoker.store import tables as t
 from stoker.store.records import DatasetRecord
@@ -122,6 +123,7 @@ class Intake:
             mappings=load_mappings(workspace.mappings),
             check=spec.check,
             split=spec.split,
+            tokenizer=tokenizer_ref(workspace, spec),
         )
 
     def _listen(self) -> None:

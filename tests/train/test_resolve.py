@@ -7,7 +7,7 @@ import torch
 from stoker.model.device import Hardware
 from stoker.spec.jobs import BaseRef, DatasetRef, TrainJob
 from stoker.spec.lab import ModelSpec, RetentionSpec, TrainSpec
-from stoker.train.resolve import longest_row, resolve_settings
+from stoker.train.resolve import resolve_settings
 
 CPU = Hardware(torch.device("cpu"), torch.float32, 1, "eager", False)
 CUDA = Hardware(torch.device("cuda"), torch.bfloat16, 1, "sdpa", False)
@@ -44,15 +44,6 @@ def test_autos_become_numbers(base, name, method, hardware, expected):
 def test_what_is_set_is_taken(base):
     settings = resolve_settings(job(learning_rate=1e-3, batch_tokens=77, max_length=99), base, CPU)
     assert (settings.learning_rate, settings.batch_tokens, settings.max_length) == (1e-3, 77, 99)
-
-
-def test_the_longest_row_is_at_most_the_context(base):
-    assert longest_row(TrainSpec(), base) == 4096
-    assert longest_row(TrainSpec(max_length=50_000), base) == 32768
-    (base / "config.json").write_bytes(orjson.dumps({"text_config": {"max_position_embeddings": 1000}}))
-    assert longest_row(TrainSpec(), base) == 1000
-    (base / "config.json").write_bytes(b"{}")
-    assert longest_row(TrainSpec(), base) == 4096
 
 
 def test_the_identity_of_settings_follows_what_decides_the_numbers(base):

@@ -121,9 +121,7 @@ class Checker:
             self.findings.add("one-label", None, shown, int(counts.max()))
         return True
 
-    def _find_conflicts(
-        self, lines: Hashes, prompts: Hashes, answers: Hashes, compared: npt.NDArray[np.int64]
-    ) -> None:
+    def _find_conflicts(self, lines: Hashes, prompts: Hashes, answers: Hashes, compared: npt.NDArray[np.int64]) -> None:
         order = compared[np.lexsort((lines[compared], prompts[compared]))]
         group = np.cumsum(np.concatenate(([True], np.diff(prompts[order].astype(np.int64)) != 0)))[: len(order)] - 1
         if len(group) == 0:

@@ -17,10 +17,20 @@ ANY_WARNING = (
 A_NOTE = "It is a note and costs nothing."
 SEALED = "Nothing overrides it: a row that trains can't test. To train on such rows, use another lab."
 
-# Codes that no file triggers by itself, and why.
+# Codes that no file triggers by itself: what they mean, and how to override them.
 ELSEWHERE = {
-    "too-long": "It depends on the base's tokenizer: a row with more tokens than `train.max_length`.",
-    "removed-by-review": "It is a person's decision about a row, not something found in it.",
+    "too-long": (
+        "It depends on the base's tokenizer: a row with more tokens than `train.max_length`.",
+        "Raise `train.max_length`, as far as the model and the memory go; a row is never cut to fit.",
+    ),
+    "template": (
+        "It depends on the base's chat template: one may insist on turns in pairs, another may know no tools.",
+        ANY_ROW,
+    ),
+    "removed-by-review": (
+        "It is a person's decision about a row, not something found in it.",
+        "`stoker data review ID --undo` brings the row back.",
+    ),
 }
 
 

@@ -117,6 +117,16 @@ RULES = _rules(
         "add rows with the other answers, or leave some of the common one out", points=25, full_share=1.0,
     ),
     Rule(
+        "too-long", "warn", "rows longer than the model is trained on",
+        "a row of more than train.max_length tokens is quarantined when the run starts, never cut",
+        "split the rows, or raise train.max_length", points=30, full_share=0.2,
+    ),
+    Rule(
+        "template", "warn", "rows that the base's chat template refuses",
+        "the template raises an error on them, so they are quarantined when the run starts",
+        "look at the message; another base may take them", points=30, full_share=0.2,
+    ),
+    Rule(
         "low-score", "block", "the score is below check.stop_below",
         "a file this poor would cost a night", "mend it, or train it as it is: stoker data approve ID",
     ),
