@@ -23,6 +23,7 @@ class DatasetRef(Spec):
     id: str
     folder: Path
     name: str = Field(description="Name of the file it came from.")
+    removed: tuple[str, ...] = Field((), description="Ids of rows that a person removed by review: they don't train.")
 
 
 class BaseRef(Spec):
