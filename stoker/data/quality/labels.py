@@ -25,7 +25,7 @@ Indices = npt.NDArray[np.int64]
 NUM_NEIGHBOURS = 10
 MIN_NEIGHBOURS = 5
 LEAST_SIMILARITY = 0.05
-MIN_VOTE = 0.7
+MIN_VOTE, STRONG_VOTE = 0.7, 0.85
 MIN_LABELLED_SHARE = 0.9
 BELIEVED, STRONGLY_BELIEVED, NEARLY_CERTAIN = 0.8, 0.9, 0.95
 RARELY_DOUBTED, DOUBTED, OFTEN_DOUBTED = 0.1, 0.2, 0.5
@@ -60,7 +60,7 @@ def find_wrong_labels(features: Features) -> Iterator[Signal]:
         words = f"the answer {shown[labels[row]][:30]!r} is no other row's, and the file's answers are labels"
         yield Signal(row, "stray-label", 0.6, words)
     for row in np.flatnonzero(is_sure & (winner != labels)).tolist():
-        strength = _strength(float(belief[row]), float(doubt[row]))
+        strength = _strength(float(share[row]), float(belief[row]), float(doubt[row]))
         if not strength:
             continue
         lines = ", ".join(str(line) for line in features.lines[nearest[row][labels[nearest[row]] == winner[row]][:3]])
@@ -71,9 +71,9 @@ def find_wrong_labels(features: Features) -> Iterator[Signal]:
         yield Signal(row, "label", strength, words)
 
 
-def _strength(belief: float, doubt: float) -> float:
+def _strength(vote: float, belief: float, doubt: float) -> float:
     """Return how much a vote against a row's label weighs."""
-    if belief >= STRONGLY_BELIEVED and doubt <= RARELY_DOUBTED:
+    if vote >= STRONG_VOTE and belief >= STRONGLY_BELIEVED and doubt <= RARELY_DOUBTED:
         return 0.85
     if (belief >= BELIEVED and doubt <= DOUBTED) or (belief >= NEARLY_CERTAIN and doubt <= OFTEN_DOUBTED):
         return 0.5
