@@ -80,6 +80,11 @@ class Workspace:
         return self.state / "datasets"
 
     @property
+    def reviews(self) -> Path:
+        """What people decided about single rows, a file for each dataset."""
+        return self.state / "reviews"
+
+    @property
     def bases(self) -> Path:
         return self.state / "bases"
 
@@ -125,6 +130,9 @@ class Workspace:
 
     def dataset(self, dataset_id: str) -> Path:
         return self.datasets / dataset_id
+
+    def review(self, dataset_id: str) -> Path:
+        return self.reviews / f"{dataset_id}.jsonl"
 
     def run(self, run_id: str) -> Path:
         return self.runs / run_id

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from stoker.cli import units, versions
-from stoker.cli.console import AsJson, note, print_facts, print_json, print_table, say
+from stoker.cli.console import AsJson, Yes, note, print_facts, print_json, print_table, say
 from stoker.cli.lab import ask_supervisor, current_lab, open_reader
 from stoker.errors import NotAllowed, NotFound
 
@@ -57,6 +57,8 @@ def show(
     if as_json:
         print_json(found)
         return
+    num_removed = len(found["removed_by_review"])
+    removed = f"{units.count(num_removed)} by review; see: stoker data review {found['id']}" if num_removed else None
     sides = " + ".join(f"{units.count(found[key])} {key.replace('_', ' ')}" for key in _COUNTS[1:])
     print_facts(
         [
@@ -65,6 +67,7 @@ def show(
             ("state", found["state"]),
             ("format", found["format"]),
             ("rows", f"{units.count(found['rows_in'])} in = {sides}"),
+            ("removed", removed),
             ("refused", found["refusal"]),
             *versions.lineage_facts(found),
         ]
@@ -78,7 +81,8 @@ def show(
             [(code, units.count(number)) for code, number in sorted(found["reasons"].items())],
             numbers=("rows",),
         )
-    left_out = [*found["ledger"], *({**row, "state": "quarantined"} for row in found["quarantined_in_training"])]
+    late = [*found["removed_by_review"], *found["quarantined_in_training"]]
+    left_out = [*({**row, "state": "quarantined"} for row in late), *found["ledger"]]
     if left_out:
         say()
         rows = [(place(row["line"], row.get("member", "")), row["state"], row["reason"]) for row in left_out[:20]]
@@ -112,6 +116,41 @@ def approve(
     dataset_id = open_reader().resolve("dataset", dataset)
     ask_supervisor(current_lab(), "data.approve", dataset=dataset_id)
     note(f"{dataset_id} is queued")
+
+
+class Recommended(enum.StrEnum):
+    REMOVE = "remove"
+    REVIEW = "review"
+
+
+class Applied(enum.StrEnum):
+    RECOMMENDED = "recommended"
+
+
+Rows = Annotated[list[str] | None, typer.Option(metavar="LINES", help='Lines or row ids, as in "3,7-9".')]
+
+
+@app.command()
+def review(
+    dataset: DatasetId,
+    recommend: Annotated[Recommended | None, typer.Option(help="Only rows with this recommendation.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="How many rows to show; 0: all.")] = 20,
+    keep: Rows = None,
+    remove: Rows = None,
+    apply: Annotated[Applied | None, typer.Option(help="Remove every row that is recommended for removal.")] = None,
+    undo: Annotated[str | None, typer.Option(metavar="last|all|NUMBER", help="Take a decision back.")] = None,
+    yes: Yes = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be decided, and decide nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the rows that something speaks against, worst first; keep, remove or restore rows. The dataset never changes."""
+    from stoker.cli import review as reviewing
+
+    wish = reviewing.Wish(keep, remove, apply is not None, undo)
+    if wish.is_given:
+        reviewing.decide(dataset, wish, yes=yes, is_dry_run=dry_run, as_json=as_json)
+    else:
+        reviewing.show(dataset, recommend.value if recommend else None, limit, as_json=as_json)
 
 
 class Target(enum.StrEnum):

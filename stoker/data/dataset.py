@@ -32,6 +32,12 @@ class Dataset:
         """Return the rows to train on, in file order; preference rows are not among them."""
         return [Row.from_json(record) for record in _records(self.folder / ROWS)]
 
+    def each_train_row(self) -> Iterator[Row]:
+        """Yield the rows of the train side one by one, the preference rows after the others."""
+        for path in (self.folder / ROWS, self.folder / KEPT):
+            if path.exists():
+                yield from (Row.from_json(record) for record in _records(path))
+
     def preference_rows(self) -> list[Row]:
         """Return the rows that are kept for preference training."""
         path = self.folder / KEPT

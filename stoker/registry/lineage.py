@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import select
 
+from stoker.data.quality.decisions import read_decided
 from stoker.registry.versions import find_version
 from stoker.spec.jobs import DatasetRef
 from stoker.store import tables as t
@@ -37,10 +38,16 @@ def trained_datasets(transaction: Transaction) -> list[str]:
 
 
 def dataset_refs(transaction: Transaction, workspace: Workspace, ids: Sequence[str]) -> tuple[DatasetRef, ...]:
-    """Return references to published datasets, in the order given."""
+    """Return references to published datasets, in the order given, each with the rows that were removed by review."""
     d = t.datasets
     names = {row.id: row.name for row in transaction.rows(select(d.c.id, d.c.name).where(d.c.id.in_(ids)))}
-    return tuple(DatasetRef(id=id, folder=workspace.dataset(id), name=names[id]) for id in ids)
+    return tuple(
+        DatasetRef(
+            id=id, folder=workspace.dataset(id), name=names[id],
+            removed=tuple(sorted(read_decided(workspace.review(id)).removed())),
+        )
+        for id in ids
+    )  # fmt: skip
 
 
 def earlier_refs(transaction: Transaction, workspace: Workspace, ids: Sequence[str]) -> tuple[DatasetRef, ...]:

@@ -27,6 +27,7 @@ class DatasetRef(Spec):
         None, description="Set where it is not in force: only rows that one of these datasets has too count."
     )
     is_rolled_back: bool = Field(False, description="Its rows do not train, so a new file may bring them again.")
+    removed: tuple[str, ...] = Field((), description="Ids of rows that a person removed by review: they don't train.")
 
 
 class BaseRef(Spec):

@@ -33,7 +33,7 @@ def datasets(connection: Connection) -> list[dict[str, Any]]:
 
 
 def dataset_detail(connection: Connection, dataset_id: str) -> dict[str, Any]:
-    """One dataset with the reasons (code to count), the notes, and the rows quarantined when it was trained."""
+    """One dataset with the reasons (code to count), the notes, and the rows quarantined when it was trained or by a person."""
     statement = select(
         t.datasets, t.files.c.bytes, t.files.c.accepted_at, t.files.c.name.label("file")
     ).join_from(t.datasets, t.files)  # fmt: skip
@@ -66,6 +66,12 @@ def dataset_detail(connection: Connection, dataset_id: str) -> dict[str, Any]:
         "quarantined_in_training": [
             {"row": found.row, "line": found.line, "code": found.code, "reason": found.reason, "run": found.run}
             for found in late
+            if found.code != t.REMOVED_BY_REVIEW
+        ],
+        "removed_by_review": [
+            {"row": found.row, "line": found.line, "code": found.code, "reason": found.reason}
+            for found in late
+            if found.code == t.REMOVED_BY_REVIEW
         ],
     }
 

@@ -28,6 +28,9 @@ from sqlalchemy import (
 SCHEMA: Final = "0002"
 """The newest migration; a test compares it with the migrations folder."""
 
+REMOVED_BY_REVIEW: Final = "removed-by-review"
+"""The code of a row in `row_quarantines` that a person took out; the others are rows that training can't take."""
+
 metadata = MetaData(naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s"})
 
 lab = Table("lab", metadata, Column("key", String, primary_key=True), Column("value", JSON, nullable=False))

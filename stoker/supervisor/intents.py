@@ -18,7 +18,7 @@ from stoker.mailbox.intents import Intent, answer_intent, pending_intents
 from stoker.registry import families, versions
 from stoker.store import tables as t
 from stoker.store.store import Transaction, set_fields
-from stoker.supervisor import conclude, queue
+from stoker.supervisor import conclude, queue, review
 from stoker.supervisor.context import Context
 from stoker.supervisor.inbox import Inbox
 from stoker.supervisor.intake import approve
@@ -60,6 +60,9 @@ class Intents:
             return {}
         if intent.kind == "train":
             return self._train(intent.fields)
+        if intent.kind == "data.review":
+            with self._context.store.transaction() as transaction:
+                return review.decide(transaction, self._context.workspace, intent.fields)
         effect = _EFFECTS.get(intent.kind)
         if effect is None:
             raise UsageError(f"unknown intent {intent.kind!r}", "this supervisor does not know it", "update Stoker")

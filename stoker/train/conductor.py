@@ -51,6 +51,7 @@ class Conductor(TrainerCallback):  # type: ignore[misc]
         self.plan, self.progress, self._spec, self._outbox, self._control = plan, progress, spec, outbox, control
         self._rate_at, self._save, self._make_room = rate_at, save, make_room
         self.read_loss_and_norm: Callable[[], tuple[float, float]] = lambda: (0.0, 0.0)
+        self.record_rows: Callable[[int], None] = lambda step: None
         self.ending: Ending | None = None
         self._tokens, self._rows, self._epochs = plan.tokens.tolist(), plan.rows.tolist(), _epochs(plan)
         self._last_save = time.monotonic()
@@ -63,6 +64,7 @@ class Conductor(TrainerCallback):  # type: ignore[misc]
     def on_step_end(self, args: Any, state: Any, control: TrainerControl, **kwargs: Any) -> None:
         loss, norm = self.read_loss_and_norm()
         self._report(loss, norm)
+        self.record_rows(self.progress.step)
         is_last = self.progress.step >= self.plan.total_steps
         self.ending = self._not_finite() or (None if is_last else self._asked_to_end())
         if not is_last and (self._is_save_due() or (self.ending and self.ending.exit is WorkerExit.PAUSED)):

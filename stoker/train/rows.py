@@ -49,7 +49,7 @@ def gather_rows(job: TrainJob, tokenizer: Any, max_length: int, outbox: Outbox) 
         outbox.phase("tokenize", number, len(refs))
         dataset = Dataset(ref.folder)
         tokens = encode_dataset(dataset, tokenizer, "train", job.tokens)
-        part = lengths_of(ref.id, tokens, max_length)
+        part = lengths_of(ref.id, tokens, max_length, ref.removed)
         _tell_left_out(ref, tokens, part, max_length, outbox)
         outbox.phase("proof", number, len(refs))
         proofs.append(_proven(ref, dataset, tokens, part, tokenizer, max_length, job.tokens))
@@ -59,19 +59,21 @@ def gather_rows(job: TrainJob, tokenizer: Any, max_length: int, outbox: Outbox) 
     if not any(part.is_usable.any() for part in lengths[:num_new]):
         raise InvalidInput(
             f"no row of {', '.join(ref.name for ref in job.new)} can be trained",
-            f"each row must fit into {max_length:,} tokens (train.max_length), be rendered by the chat template and stand "
-            "in the current version of its file",
+            f"each row must fit into {max_length:,} tokens (train.max_length), be rendered by the chat template, stand in the "
+            "current version of its file and not be removed by review",
             "split the rows, raise train.max_length, or add rows; see: stoker data versions",
         )
     return TrainingRows(lengths[:num_new], lengths[num_new:], encoded, "\n\n".join(proofs))
 
 
-def lengths_of(dataset_id: str, tokens: EncodedSet, max_length: int) -> Lengths:
-    """Return what a plan needs of a dataset; a row is usable when all its sequences fit."""
+def lengths_of(dataset_id: str, tokens: EncodedSet, max_length: int, removed: Sequence[str] = ()) -> Lengths:
+    """Return what a plan needs of a dataset; a row is usable when all its sequences fit and no person removed it."""
     lengths = np.asarray(tokens.lengths, dtype=np.int64)
     row_index = np.asarray(tokens.row_index, dtype=np.int64)
     is_usable = np.ones(len(tokens.row_ids), dtype=np.bool_)
     is_usable[row_index[lengths > max_length]] = False
+    if removed:
+        is_usable[np.isin(np.array(tokens.row_ids, str), np.array(removed, str))] = False
     return Lengths(dataset_id, lengths, row_index, is_usable)
 
 
@@ -88,7 +90,9 @@ def _counting(ref: DatasetRef, tokens: EncodedSet, part: Lengths, outbox: Outbox
 
 def _tell_left_out(ref: DatasetRef, tokens: EncodedSet, part: Lengths, max_length: int, outbox: Outbox) -> None:
     """Quarantine what can't be trained: rows that the template refuses, and rows that do not fit."""
-    rows = [{"row": r.row_id, "line": r.line, "code": "template", "reason": r.reason} for r in tokens.refused]
+    removed = frozenset(ref.removed)
+    refused = [r for r in tokens.refused if r.row_id not in removed]
+    rows = [{"row": r.row_id, "line": r.line, "code": "template", "reason": r.reason} for r in refused]
     longest = np.zeros(len(tokens.row_ids), dtype=np.int64)
     np.maximum.at(longest, part.row_index, part.lengths)
     rows += [
@@ -96,7 +100,8 @@ def _tell_left_out(ref: DatasetRef, tokens: EncodedSet, part: Lengths, max_lengt
             "row": tokens.row_ids[row], "line": int(tokens.lines[row]), "code": "too-long",
             "reason": f"{longest[row]:,} tokens, at most {max_length:,} fit (train.max_length); rows are never cut",
         }
-        for row in np.flatnonzero(~part.is_usable).tolist()
+        for row in np.flatnonzero(longest > max_length).tolist()
+        if tokens.row_ids[row] not in removed
     ]  # fmt: skip
     if rows:
         outbox.send("quarantined", dataset=ref.id, rows=rows)
@@ -118,11 +123,14 @@ def _proven(
 
 def _proof_key(ref: DatasetRef, tokenizer: Any, max_length: int) -> str:
     content = sha256_file(ref.folder / MANIFEST)
-    facts = [_PROOF_VERSION, ref.name, content, max_length, tokenizer_sha256(tokenizer)]
+    facts: list[Any] = [_PROOF_VERSION, ref.name, content, max_length, tokenizer_sha256(tokenizer)]
+    if ref.removed:
+        facts.append(list(ref.removed))
     return hashlib.sha256(orjson.dumps(facts)).hexdigest()[:32]
 
 
 def tiny_rows(datasets: Sequence[DatasetRef]) -> Iterable[Any]:
     """Yield the rows that a tiny base's tokenizer is made from."""
     for ref in datasets:
-        yield from Dataset(ref.folder).train_rows()
+        removed = frozenset(ref.removed)
+        yield from (row for row in Dataset(ref.folder).train_rows() if row.id not in removed)

@@ -15,6 +15,7 @@ import torch
 
 from stoker.mailbox.control import ControlInbox
 from stoker.mailbox.messages import Outbox
+from stoker.mailbox.row_losses import RowLossWriter
 from stoker.model.device import Hardware
 from stoker.model.load import Loaded, pad_token_id
 from stoker.model.loss import Loss, choose_loss
@@ -54,6 +55,7 @@ class Run:
     progress: Progress = field(default_factory=Progress)
     memory: Memory | None = None
     snapshot: Snapshot | None = None
+    row_losses: RowLossWriter | None = None
 
     def restore(self, snapshot: Snapshot) -> None:
         """Put a checkpoint's weights and moments back; its random states follow right before the first step."""
@@ -66,6 +68,8 @@ class Run:
     def save(self) -> Saved:
         """Publish a checkpoint of this very moment, then delete what is no longer kept."""
         assert self.memory is not None
+        if self.row_losses is not None:
+            self.row_losses.sync()
         weights = {name: parameter.detach() for name, parameter in self.optimizer.named.items()}
         saved = self.checkpoints.save(weights, self.optimizer.moments(), self.progress, self.memory)
         self.checkpoints.retain(self.progress.best_step)
@@ -82,6 +86,15 @@ def train_segments(run: Run) -> Ending | None:
     """Train what is left of the plan; return why it ended early, or None when every step is done."""
     steps = PlannedSteps(run.plan, run.rows.encoded, pad_token_id(run.loaded.tokenizer), run.hardware.device)
     _get_ready(run, steps)
+    run.row_losses = RowLossWriter(run.folder, run.progress.step, run.plan.datasets)
+    try:
+        return _train(run, steps)
+    finally:
+        run.row_losses.close()
+        run.row_losses = None
+
+
+def _train(run: Run, steps: PlannedSteps) -> Ending | None:
     put_generators: Callable[[], None] = functools.partial(_put_generators, run)
     while run.progress.step < run.plan.total_steps:
         conductor = _conductor(run)
@@ -136,7 +149,7 @@ def _conductor(run: Run) -> Conductor:
 
 def _train_segment(run: Run, steps: PlannedSteps, conductor: Conductor, put_generators: Callable[[], None]) -> None:
     start, train = run.progress.step, run.settings.train
-    assert run.loss is not None
+    assert run.loss is not None and run.row_losses is not None
     for group in run.optimizer.param_groups:
         group["lr"] = group["initial_lr"] = run.settings.learning_rate
     scheduler = torch.optim.lr_scheduler.LambdaLR(
@@ -153,7 +166,15 @@ def _train_segment(run: Run, steps: PlannedSteps, conductor: Conductor, put_gene
         conductor=conductor, before_first=put_generators,
     )  # fmt: skip
     conductor.read_loss_and_norm = trainer.read_loss_and_norm
+    conductor.record_rows = functools.partial(_record_rows, run.row_losses, trainer)
     trainer.train()
+
+
+def _record_rows(writer: RowLossWriter, trainer: SegmentTrainer, step: int) -> None:
+    """Write what the step's rows lost, after its message: a worker that dies here does the step again."""
+    rows = trainer.read_row_losses()
+    if rows:
+        writer.append(step, rows)
 
 
 def _put_generators(run: Run) -> None:

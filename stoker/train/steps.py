@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,11 +20,15 @@ from stoker.train.plan import Plan, split_step
 
 @dataclass(frozen=True, slots=True)
 class StepBatch:
-    """One optimizer step. `num_items` is the number of trained tokens over all parts: what the loss is divided by."""
+    """One optimizer step. `num_items` is the number of trained tokens over all parts: what the loss is divided by.
+
+    `owners` are the sequences in the order of the parts' labels: dataset (its place in the plan), row, labels.
+    """
 
     step: int
     parts: list[dict[str, Tensor]]
     num_items: int
+    owners: list[tuple[int, str, int]]
 
 
 class PlannedSteps:
@@ -40,10 +45,15 @@ class PlannedSteps:
         return self.plan.total_steps
 
     def __getitem__(self, step: int) -> StepBatch:
-        sequences = [self._data[dataset][sequence] for dataset, sequence in self.plan.items(step)]
+        items = self.plan.items(step)
+        sequences = [self._data[dataset][sequence] for dataset, sequence in items]
         slices = split_step([len(sequence) for sequence in sequences], self.accumulation)
         parts = [collate(sequences[part], self._pad_id, self._is_packed, self._device) for part in slices]
-        return StepBatch(step, parts, sum(int(part["targets"].numel()) for part in parts))
+        owners = [
+            (dataset, sequence.row_id, int(np.count_nonzero(sequence.trained[1:])))
+            for (dataset, _), sequence in zip(items, sequences, strict=True)
+        ]
+        return StepBatch(step, parts, sum(int(part["targets"].numel()) for part in parts), owners)
 
 
 class StepLoader:

@@ -16,16 +16,18 @@ from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, TrainerCallback
 
+from stoker.mailbox.row_losses import RowLoss
 from stoker.model.device import Hardware
-from stoker.model.loss import Loss
+from stoker.model.loss import Loss, label_losses
 from stoker.train.optimizer import GuardedAdamW, clip_gradients
+from stoker.train.row_losses import row_losses
 from stoker.train.steps import StepBatch, StepLoader
 
 
 class SegmentTrainer(Trainer):  # type: ignore[misc]
     """Trains the steps of `loader`. `before_first` runs right before the first forward pass: it sets the generators.
 
-    `loss_and_norm` holds the last step's loss and gradient norm, on the device.
+    `loss_and_norm` holds the last step's loss and gradient norm, on the device, `_nll_of_parts` the NLL of its labels.
     """
 
     def __init__(
@@ -46,11 +48,18 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
         self._before_first: Callable[[], None] | None = before_first
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self.loss_and_norm: Tensor = torch.zeros(2)
+        self._nll_of_parts: list[Tensor | None] = []
+        self._owners: list[tuple[int, str, int]] = []
 
     def read_loss_and_norm(self) -> tuple[float, float]:
         """Return the last step's loss per trained token and its gradient norm; waits for the device."""
         loss, norm = self.loss_and_norm.tolist()
         return loss, norm
+
+    def read_row_losses(self) -> list[RowLoss]:
+        """Return dataset, row, summed NLL and labels of each row of the last step; [] where labels were not scored one by one."""
+        nll = [part for part in self._nll_of_parts if part is not None]
+        return row_losses(self._owners, torch.cat(nll).cpu().numpy()) if len(nll) == len(self._nll_of_parts) else []
 
     def get_train_dataloader(self) -> Any:
         return self._loader
@@ -70,8 +79,10 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
             self._before_first = None
             self.optimizer = self._guard  # accelerate's wrapper searches the disk for a package in every step
         whole: Tensor | None = None
+        self._owners, self._nll_of_parts = inputs.owners, []
         for part in inputs.parts:
             loss = self.compute_loss(model, part, num_items_in_batch=inputs.num_items)
+            self._nll_of_parts.append(label_losses(self._loss))
             self.accelerator.backward(loss)
             whole = loss.detach() if whole is None else whole + loss.detach()
         assert whole is not None

@@ -141,6 +141,7 @@ def test_a_supervisor_hears_what_people_ask(lab: Path) -> None:
         stoker(lab, "model", "pin", "v1")
         assert ask(lab, "model", "show", "v1")["pinned"] is True
         stoker(lab, "model", "unpin", "v1")
+        _decide_about_a_row(lab)
         second = stoker(lab, "up", code=None)
         assert second.returncode == 1
         assert "already has a supervisor" in second.stderr
@@ -150,6 +151,19 @@ def test_a_supervisor_hears_what_people_ask(lab: Path) -> None:
         if supervisor.poll() is None:
             os.kill(supervisor.pid, signal.SIGKILL)
         supervisor.communicate(timeout=60)
+
+
+def _decide_about_a_row(lab: Path) -> None:
+    (dataset,) = [found for found in ask(lab, "data", "list") if found["name"] == "first.jsonl"]
+    row = orjson.loads((lab / ".stoker" / "datasets" / dataset["id"] / "rows.jsonl").read_bytes().splitlines()[0])
+    assert ask(lab, "data", "review", dataset["id"])["num_with_losses"] == dataset["train"]
+    told = stoker(lab, "data", "review", dataset["id"], "--remove", str(row["line"])).stderr
+    assert "main/v1 learned from them" in told and "--undo 1" in told
+    shown = ask(lab, "data", "show", dataset["id"])
+    assert shown["reasons"]["removed-by-review"] == 1 and shown["train"] == dataset["train"] - 1
+    assert "removed-by-review" in stoker(lab, "data", "show", dataset["id"]).stdout
+    stoker(lab, "data", "review", dataset["id"], "--undo", "all")
+    assert ask(lab, "data", "show", dataset["id"])["train"] == dataset["train"]
 
 
 def test_the_demo_tells_the_whole_story(tmp_path: Path) -> None:

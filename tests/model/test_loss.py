@@ -12,12 +12,13 @@ from torch.nn import functional
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
 from stoker.data.rows import Row
+from stoker.model import loss as loss_module
 from stoker.model.batches import IGNORED, collate
 from stoker.model.device import Hardware
 from stoker.model.encoded import Encoded
 from stoker.model.load import load_for_training, load_tokenizer
 from stoker.model.logits import is_short_way_sound, parts_of, states_at_labels
-from stoker.model.loss import choose_loss, own_loss, supervised_loss
+from stoker.model.loss import choose_loss, label_losses, own_loss, supervised_loss
 from stoker.model.tokenizing import encode_rows
 from stoker.spec.lab import ModelSpec
 
@@ -84,6 +85,39 @@ def test_loss_and_gradients_are_those_of_the_models_own_forward(
     assert mine.keys() == theirs.keys() and mine
     for name, gradient in theirs.items():
         torch.testing.assert_close(mine[name], gradient, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("packing", [False, True])
+@pytest.mark.parametrize("chunk_bytes", [1 << 29, 4096], ids=["whole", "chunks"])
+def test_each_labels_loss_is_a_by_product_that_changes_no_bit(
+    packing: bool,
+    chunk_bytes: int,
+    sequences: list[Encoded],
+    tiny_base: Path,
+    fp32: Hardware,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = load_for_training(tiny_base, None, FULL, fp32, seed=0).model
+    batch = collate(sequences, 0, packing)
+    monkeypatch.setattr(loss_module, "_CHUNK_BYTES", chunk_bytes)
+    loss = choose_loss(model, batch)
+    mine = loss(model, batch, 100)
+    each_nll = label_losses(loss)
+    my_gradients = gradients(model, mine)
+    monkeypatch.setattr(
+        loss_module, "_cross_entropy",
+        lambda head, states, targets: (functional.cross_entropy(head(states).float(), targets, reduction="sum"), targets),
+    )  # fmt: skip
+    plain = loss(model, batch, 100)
+    assert torch.equal(mine, plain)
+    assert all(torch.equal(my_gradients[name], gradient) for name, gradient in gradients(model, plain).items())
+    assert each_nll is not None and len(each_nll) == len(batch["targets"]) and not each_nll.requires_grad
+    torch.testing.assert_close(each_nll.sum() / 100, mine.detach(), rtol=1e-5, atol=0)
+    parts = parts_of(model)
+    assert parts is not None
+    with torch.no_grad():
+        each = functional.cross_entropy(parts.head(states_at_labels(parts, batch)), batch["targets"], reduction="none")
+    torch.testing.assert_close(each_nll, each, rtol=1e-3, atol=1e-4)
 
 
 def test_the_loss_is_a_sum_over_the_whole_steps_labels(

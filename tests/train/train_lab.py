@@ -13,6 +13,7 @@ from stoker.data.rows import Row
 from stoker.durable import publish_folder, read_manifest
 from stoker.mailbox.journal import JournalReader
 from stoker.mailbox.messages import MESSAGES, Outbox
+from stoker.mailbox.row_losses import read_visits
 from stoker.model.resident import Resident
 from stoker.spec.jobs import JOB, BaseRef, DatasetRef, ModelRef, TrainJob
 from stoker.spec.lab import ModelSpec, RetentionSpec, TrainSpec
@@ -89,6 +90,12 @@ def losses(folder: Path) -> dict[int, float]:
         assert by_step.get(message["step"], message["loss"]) == message["loss"], message
         by_step[message["step"]] = message["loss"]
     return by_step
+
+
+def history(folder: Path, dataset: DatasetRef) -> list[tuple[int, int, float, int]]:
+    """Return (row, step, summed NLL, tokens) of every visit of a dataset's rows."""
+    found = read_visits(folder, dataset.id)
+    return sorted(zip(*(column.tolist() for column in (found.row, found.step, found.nll, found.tokens)), strict=True))
 
 
 def tensors(folder: Path) -> dict[str, np.ndarray]:

@@ -5,7 +5,7 @@ import sys
 import time
 
 import pytest
-from train_lab import as_parent, assert_same_version, losses, make_dataset, make_job, messages
+from train_lab import as_parent, assert_same_version, history, losses, make_dataset, make_job, messages
 from worker_child import Child
 
 from stoker.durable import read_manifest, verify_folder
@@ -133,6 +133,8 @@ def test_a_terminated_worker_saves_and_its_run_goes_on_bit_for_bit(lab, first, s
         assert last["kind"] == "finished" and last["exit"] == 75 and last["reason"] == "signal"
     assert len(messages(folder, "step")) == len(losses(folder)), "no step was done twice"
     assert losses(folder) == losses(whole_folder)
+    assert history(folder, second) == history(whole_folder, second)
+    assert history(folder, first) == history(whole_folder, first)
     assert_same_version(whole.output, job.output)
 
 
@@ -153,6 +155,8 @@ def test_a_run_killed_inside_its_saves_ends_with_the_same_weights(lab, first, se
         assert status == (-signal.SIGKILL if fault else 0) or job.output.exists()
     assert status == 0 and messages(folder)[-1]["exit"] == 0
     assert losses(folder) == losses(whole_folder)
+    assert history(folder, second) == history(whole_folder, second)
+    assert history(folder, first) == history(whole_folder, first)
     assert_same_version(whole.output, job.output)
     assert verify_folder(job.output)["steps"] == read_manifest(whole.output)["steps"]
 
@@ -169,6 +173,8 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_weights(lab, first, secon
             worker.await_message(folder, lambda m, s=step: m["kind"] == "step" and m["step"] >= s)
             worker.kill()
     assert losses(folder) == losses(whole_folder)
+    assert history(folder, second) == history(whole_folder, second)
+    assert history(folder, first) == history(whole_folder, first)
     assert_same_version(whole.output, job.output)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from stoker.data.checks.finding import Findings
+from stoker.data.checks.finding import MAX_SHOWN, Findings
 from stoker.data.checks.text import is_refusal, text_findings
 from stoker.data.rows import Row
 from stoker.spec.lab import CheckSpec
@@ -44,8 +44,8 @@ Hashes = npt.NDArray[np.uint64]
 class Checker:
     """Collects what is wrong with a file's usable rows."""
 
-    def __init__(self, file: str, spec: CheckSpec) -> None:
-        self.findings = Findings(file)
+    def __init__(self, file: str, spec: CheckSpec, max_shown: int = MAX_SHOWN) -> None:
+        self.findings = Findings(file, max_shown)
         self._spec = spec
         self._lines = array("Q")
         self._prompts, self._answers = array("Q"), array("Q")
@@ -112,7 +112,7 @@ class Checker:
 
     def _find_labels(self, answers: Hashes) -> bool:
         values, counts = np.unique(answers, return_counts=True)
-        if len(answers) < MIN_ROWS_FOR_LABELS or len(values) > min(MAX_LABELS, max(2, _LABEL_SHARE * len(answers))):
+        if not is_label_set(len(answers), len(values)):
             return False
         order = np.argsort(-counts, kind="stable")
         shown = ", ".join(f"{self._labels[int(values[i])][:40]!r} {counts[i] / len(answers):.0%}" for i in order[:6])
@@ -166,6 +166,12 @@ class Checker:
         if len(common) > 1:
             shown = ", ".join(f"{name} {count / total:.0%}" for name, count in common)
             self.findings.add("mixed-scripts", None, shown, total)
+
+
+def is_label_set(num_answers: int, num_distinct: int) -> bool:
+    """Tell whether answers come from a short list: then they are labels."""
+    most = min(MAX_LABELS, max(2, _LABEL_SHARE * num_answers))
+    return num_answers >= MIN_ROWS_FOR_LABELS and num_distinct <= most
 
 
 def _hash(text: str) -> int:

@@ -31,9 +31,10 @@ class Finding:
 
 @dataclass
 class Findings:
-    """Findings by code: all are counted, the first MAX_SHOWN of each are kept."""
+    """Findings by code: all are counted, the first `max_shown` of each are kept."""
 
     file: str
+    max_shown: int = MAX_SHOWN
     counts: Counter[str] = field(default_factory=Counter)
     shown: list[Finding] = field(default_factory=list)
     _num_shown: Counter[str] = field(default_factory=Counter)
@@ -42,7 +43,7 @@ class Findings:
         """Count a finding; `member` is the file of a zip that its row is in."""
         self.counts[code] += num_rows
         self._num_shown[code] += 1
-        if self._num_shown[code] <= MAX_SHOWN:
+        if self._num_shown[code] <= self.max_shown:
             self.shown.append(Finding(code, f"{self.file}: {member}" if member else self.file, line, excerpt(what)))
 
     def to_json(self) -> list[dict[str, Any]]:
