@@ -77,6 +77,21 @@ def show(
 
 
 @app.command()
+def preview(
+    what: Annotated[
+        str, typer.Argument(metavar="ID|FILE", help="A dataset's id, a prefix of it, or @latest; or a file.")
+    ],
+    rows: Annotated[int, typer.Option(min=1, help="How many rows, from the first to the last.")] = 3,
+    line: Annotated[list[int] | None, typer.Option(help="The row that begins on this line; again for more.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show rows as they will be trained: rendered through the base's chat template, the trained tokens marked."""
+    from stoker.cli.preview import preview as show_rows
+
+    show_rows(what, rows, line or [], as_json)
+
+
+@app.command()
 def check(
     what: Annotated[
         str, typer.Argument(metavar="FILE|ID", help="A file, or a dataset's id, a prefix of it, or @latest.")
