@@ -43,9 +43,12 @@ def show(
     dataset: DatasetId,
     as_json: AsJson = False,
 ) -> None:
-    """Show one dataset: where every row went, and why."""
+    """Show one dataset: where every row went and why, its score, and what its rows are like."""
+    from stoker.cli.statistics import print_statistics, score_words, statistics_of
+
     reader = open_reader()
     found = reader.dataset_detail(reader.resolve("dataset", dataset))
+    found |= statistics_of(reader.workspace.dataset(found["id"]))
     if as_json:
         print_json(found)
         return
@@ -57,6 +60,7 @@ def show(
             ("state", found["state"]),
             ("format", found["format"]),
             ("rows", f"{units.count(found['rows_in'])} in = {sides}"),
+            ("score", score_words(found)),
             ("refused", found["refusal"]),
             ("trained by", ", ".join(found["runs"]) or None),
         ]
@@ -74,6 +78,7 @@ def show(
     if left_out:
         say()
         print_table(("line", "state", "why"), [(row["line"], row["state"], row["reason"]) for row in left_out[:20]])
+    print_statistics(found)
 
 
 @app.command()
