@@ -97,6 +97,23 @@ def preview(
 
 
 @app.command()
+def report(
+    what: Annotated[
+        str, typer.Argument(metavar="ID|FILE", help="A dataset's id, a prefix of it, or @latest; or a file.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.html", help="Default: reports/data-NAME.html of the lab, or of the current folder."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a page about a dataset or a file: lengths, labels, duplicates, findings, score, examples. It needs no server."""
+    from stoker.cli.report import write_report
+
+    write_report(what, out, as_json)
+
+
+@app.command()
 def check(
     what: Annotated[
         str, typer.Argument(metavar="FILE|ID", help="A file, or a dataset's id, a prefix of it, or @latest.")
