@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +29,7 @@ def checked(what: str) -> dict[str, Any]:
     """Return the check of a file (inside a lab or not), or that of a dataset of the lab."""
     path = Path(what)
     if path.exists():
-        require_file(path)
-        return _of_file(path.absolute())
+        return _of_file(path)
     return _chosen(open_dataset(what).summary)
 
 
@@ -92,13 +93,25 @@ def _lengths(tokens: dict[str, Any]) -> str:
 
 
 def _of_file(path: Path) -> dict[str, Any]:
-    from stoker.supervisor.checking import check_file
+    with file_aside(path) as (summary, _):
+        return _chosen(summary)
 
+
+@contextlib.contextmanager
+def file_aside(path: Path) -> Iterator[tuple[dict[str, Any], DatasetRef]]:
+    """Read a file without taking it, inside a lab or not; give its summary and, until the block ends, its dataset."""
+    from stoker.supervisor.checking import read_aside
+
+    require_file(path)
+    path = path.absolute()
     try:
         workspace = current_lab()
     except NotFound:
-        return _chosen(check_file(path, LabSpec(), None, ()))
-    return _chosen(check_file(path, read_settings(workspace.settings), workspace, _earlier(workspace)))
+        with read_aside(path, LabSpec(), None, ()) as read:
+            yield read
+    else:
+        with read_aside(path, read_settings(workspace.settings), workspace, _earlier(workspace)) as read:
+            yield read
 
 
 def _earlier(workspace: Workspace) -> tuple[DatasetRef, ...]:

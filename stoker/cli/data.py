@@ -49,11 +49,13 @@ def show(
     dataset: DatasetId,
     as_json: AsJson = False,
 ) -> None:
-    """Show one dataset: where every row went, and why."""
+    """Show one dataset: where every row went and why, its score, and what its rows are like."""
     from stoker.cli.checks import place
+    from stoker.cli.statistics import print_statistics, score_words, statistics_of
 
     reader = open_reader()
     found = reader.dataset_detail(reader.resolve("dataset", dataset))
+    found |= statistics_of(reader.workspace.dataset(found["id"]))
     if as_json:
         print_json(found)
         return
@@ -68,6 +70,7 @@ def show(
             ("format", found["format"]),
             ("rows", f"{units.count(found['rows_in'])} in = {sides}"),
             ("removed", removed),
+            ("score", score_words(found)),
             ("refused", found["refusal"]),
             *versions.lineage_facts(found),
         ]
@@ -87,6 +90,39 @@ def show(
         say()
         rows = [(place(row["line"], row.get("member", "")), row["state"], row["reason"]) for row in left_out[:20]]
         print_table(("line", "state", "why"), rows)
+    print_statistics(found)
+
+
+@app.command()
+def preview(
+    what: Annotated[
+        str, typer.Argument(metavar="ID|FILE", help="A dataset's id, a prefix of it, or @latest; or a file.")
+    ],
+    rows: Annotated[int, typer.Option(min=1, help="How many rows, from the first to the last.")] = 3,
+    line: Annotated[list[int] | None, typer.Option(help="The row that begins on this line; again for more.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show rows as they will be trained: rendered through the base's chat template, the trained tokens marked."""
+    from stoker.cli.preview import preview as show_rows
+
+    show_rows(what, rows, line or [], as_json)
+
+
+@app.command()
+def report(
+    what: Annotated[
+        str, typer.Argument(metavar="ID|FILE", help="A dataset's id, a prefix of it, or @latest; or a file.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.html", help="Default: reports/data-NAME.html of the lab, or of the current folder."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a page about a dataset or a file: lengths, labels, duplicates, findings, score, examples. It needs no server."""
+    from stoker.cli.report import write_report
+
+    write_report(what, out, as_json)
 
 
 @app.command()

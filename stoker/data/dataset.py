@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -58,6 +58,13 @@ class Dataset:
         paths = [self.folder / name for name in chosen]
         rows = [Row.from_json(record) for path in paths if path.exists() for record in _records(path)]
         return sorted(rows, key=lambda row: row.line)
+
+    def raw_rows(self, names: Sequence[str] = (ROWS, KEPT, HELDOUT, KEPT_HELDOUT)) -> Iterator[bytes]:
+        """Yield the records of these files undecoded, file by file; a file that is not there has none."""
+        for path in (self.folder / name for name in names):
+            if path.exists():
+                with path.open("rb") as file:
+                    yield from file
 
     def ledger(self) -> Iterator[dict[str, Any]]:
         """Yield what happened to each input row, in file order."""

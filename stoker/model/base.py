@@ -22,6 +22,7 @@ from stoker.spec.jobs import BaseRef
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _DOWNLOADED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.txt", "*.model"]
+_DOWNLOADED_TO_TOKENIZE = [pattern for pattern in _DOWNLOADED if "safetensors" not in pattern]
 _TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
     "vocab.json", "merges.txt", "chat_template.jinja", "chat_template.json",
@@ -41,8 +42,29 @@ def ensure_base(base: BaseRef, tiny_folder: Path, rows: Iterable[Row], seed: int
     return folder
 
 
+def ensure_tokenizer(base: BaseRef) -> Path:
+    """Return a folder with the base's tokenizer and config, checked; of a hub id only these are downloaded."""
+    folder = base.folder or _find_or_download(base, _DOWNLOADED_TO_TOKENIZE)
+    _check_code(folder, base.name)
+    _check_tokenizer(folder, base.name)
+    return folder
+
+
 def check_base(folder: Path, name: str) -> None:
     """Raise SettingError unless the folder holds a model that can be loaded without running its code."""
+    _check_code(folder, name)
+    if not any(folder.glob("*.safetensors")):
+        pickled = next((path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern)), None)
+        raise _error(
+            name, f"only pickled weights ({pickled})" if pickled else "no weights (*.safetensors)",
+            "a pickle can run any code when it is read, so only safetensors are loaded",
+            "convert it: model.save_pretrained(folder) with transformers on a machine you can lose" if pickled
+            else "download it again; an interrupted download leaves such folders",
+        )  # fmt: skip
+    _check_tokenizer(folder, name)
+
+
+def _check_code(folder: Path, name: str) -> None:
     if not folder.is_dir():
         raise _error(name, f"there is no folder {folder}", "a base is a model folder on this machine", "check the path")
     config = _read_config(folder, name)
@@ -52,14 +74,9 @@ def check_base(folder: Path, name: str) -> None:
             "code from a model's folder never runs here (trust_remote_code is off)",
             "choose a base whose architecture transformers knows",
         )  # fmt: skip
-    if not any(folder.glob("*.safetensors")):
-        pickled = next((path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern)), None)
-        raise _error(
-            name, f"only pickled weights ({pickled})" if pickled else "no weights (*.safetensors)",
-            "a pickle can run any code when it is read, so only safetensors are loaded",
-            "convert it: model.save_pretrained(folder) with transformers on a machine you can lose" if pickled
-            else "download it again; an interrupted download leaves such folders",
-        )  # fmt: skip
+
+
+def _check_tokenizer(folder: Path, name: str) -> None:
     if not any((folder / file).is_file() for file in _VOCABULARIES):
         raise _error(
             name, f"no tokenizer ({', '.join(_VOCABULARIES)})", "the tokenizer turns rows into the model's tokens",
@@ -91,7 +108,7 @@ def _file_sha256(path: Path) -> str:
     return _file_hashes[key]
 
 
-def _find_or_download(base: BaseRef) -> Path:
+def _find_or_download(base: BaseRef, patterns: list[str] = _DOWNLOADED) -> Path:
     folder = Path(base.name).expanduser()
     if folder.is_dir():
         return folder.resolve()
@@ -100,10 +117,10 @@ def _find_or_download(base: BaseRef) -> Path:
             base.name, "there is no such folder", 'a base is a model folder, a hub id like "Qwen/Qwen3-0.6B", or "tiny"',
             "run: stoker config set model.base FOLDER",
         )  # fmt: skip
-    return _download(base)
+    return _download(base, patterns)
 
 
-def _download(base: BaseRef) -> Path:
+def _download(base: BaseRef, patterns: list[str]) -> Path:
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -115,7 +132,7 @@ def _download(base: BaseRef) -> Path:
     remedy = "run: hf auth login, or check the name on huggingface.co"
     try:
         with disk_full_named(Path(constants.HF_HUB_CACHE)):
-            return Path(snapshot_download(base.name, revision=base.revision, allow_patterns=_DOWNLOADED))
+            return Path(snapshot_download(base.name, revision=base.revision, allow_patterns=patterns))
     except GatedRepoError as error:
         raise _error(base.name, "the hub asks for a login", "its owner lets only known accounts in", remedy) from error
     except RevisionNotFoundError as error:

@@ -17,6 +17,7 @@ from stoker.data.rows import Row
 from stoker.errors import MaskProofFailed
 from stoker.model.chat import chat_of
 from stoker.model.encoded import Encoded, EncodedSet, flatten
+from stoker.model.segments import segments_of
 from stoker.model.tokenizing import row_prompts
 
 _PROMPT_ROWS = 4000
@@ -196,12 +197,7 @@ def _shown(flat: EncodedSet, tokenizer: Any) -> list[str]:
 
 
 def _marked(sequence: Encoded, tokenizer: Any) -> str:
-    changes = np.flatnonzero(np.diff(sequence.trained)) + 1
-    pieces = []
-    for start, end in zip([0, *changes], [*changes, len(sequence.ids)], strict=True):
-        text = tokenizer.decode(sequence.ids[start:end].tolist())
-        pieces.append(f"⟦{text}⟧" if sequence.trained[start] else text)
-    whole = "".join(pieces)
+    whole = "".join(f"⟦{text}⟧" if is_trained else text for text, is_trained in segments_of(sequence, tokenizer))
     if len(whole) <= _SHOWN_CHARACTERS:
         return whole
     half = _SHOWN_CHARACTERS // 2

@@ -7,7 +7,7 @@ Paths are absolute. `kind` tells the worker which station takes it.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
@@ -146,6 +146,16 @@ class GenerateJob(Spec):
     train: TrainSpec
 
 
+class PreviewJob(Spec):
+    """Show rows as they are trained: rendered, tokenised, trained tokens marked. No weights are loaded."""
+
+    kind: Literal["preview"] = "preview"
+    base: BaseRef
+    dataset: DatasetRef = Field(description="Where the rows are from; a tiny base that is not made yet is made of it.")
+    rows: tuple[dict[str, Any], ...] = Field(description="Records of the dataset's files of rows.")
+    train: TrainSpec = Field(description="max_length and seed, as in training.")
+
+
 class MergeJob(Spec):
     """Fold an adapter into its base, check the outputs, publish plain weights."""
 
@@ -155,7 +165,9 @@ class MergeJob(Spec):
     train: TrainSpec
 
 
-Job = Annotated[IntakeJob | TrainJob | EvaluateJob | PrepareJob | GenerateJob | MergeJob, Field(discriminator="kind")]
+Job = Annotated[
+    IntakeJob | TrainJob | EvaluateJob | PrepareJob | GenerateJob | PreviewJob | MergeJob, Field(discriminator="kind")
+]
 _adapter: TypeAdapter[Job] = TypeAdapter(Job)
 
 

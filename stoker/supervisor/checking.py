@@ -5,7 +5,9 @@ In a lab the rows are compared with its sealed rows and benchmarks, as they woul
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,18 @@ def check_file(
 
     `refusal` is None, or what, why, remedy and line. Raises StokerError when the process ends without an answer.
     """
+    with read_aside(path, spec, workspace, earlier) as (summary, _):
+        return summary
+
+
+@contextlib.contextmanager
+def read_aside(
+    path: Path, spec: LabSpec, workspace: Workspace | None, earlier: tuple[DatasetRef, ...]
+) -> Iterator[tuple[dict[str, Any], DatasetRef]]:
+    """Give the summary of `check_file` and the dataset that the file would become; a refused file makes no folder.
+
+    The dataset is there until the block ends.
+    """
     with tempfile.TemporaryDirectory(prefix="stoker-check-") as temporary:
         folder = Path(temporary)
         accepted = accept_file(path, folder / "files")
@@ -45,7 +59,7 @@ def check_file(
             split=spec.split,
             tokenizer=tokenizer_ref(workspace, spec) if workspace else None,
         )
-        return _run(job, folder)
+        yield _run(job, folder), job.dataset
 
 
 def _run(job: IntakeJob, folder: Path) -> dict[str, Any]:

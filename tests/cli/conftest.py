@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import orjson
 import pytest
+from small_datasets import Take, take_rows
 from sqlalchemy import insert
 
 from stoker.cli import run
@@ -54,6 +56,12 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     workspace = create_lab(tmp_path / "lab", base="tiny")
     monkeypatch.chdir(workspace.root)
     return workspace
+
+
+@pytest.fixture
+def take(lab: Workspace, tmp_path: Path) -> Take:
+    """Take rows in as a dataset of the lab."""
+    return functools.partial(take_rows, lab, tmp_path)
 
 
 @pytest.fixture
