@@ -7,6 +7,7 @@ from typing import Any
 
 from stoker.data.dataset import Dataset
 from stoker.data.rows import Row
+from stoker.data.tokens.folder import longest_row
 from stoker.durable import MANIFEST
 from stoker.errors import WorkerExit
 from stoker.mailbox.messages import Outbox
@@ -15,14 +16,13 @@ from stoker.model.load import load_tokenizer
 from stoker.model.preview import preview_row
 from stoker.model.tiny import ensure_tiny, is_tiny
 from stoker.spec.jobs import PreviewJob
-from stoker.train.resolve import longest_row
 
 
 def run_preview(job: PreviewJob, folder: Path, outbox: Outbox) -> WorkerExit:
     """Tell each row in a `row` message, and in `result` what holds for all."""
     outbox.phase("load")
     base, is_provisional = _tokenizer_folder(job, folder)
-    tokenizer, max_length = load_tokenizer(base), longest_row(job.train, base)
+    tokenizer, max_length = load_tokenizer(base), longest_row(job.train.max_length, base)
     outbox.send(
         "result", base=job.base.name, max_length=max_length, is_provisional=is_provisional,
         special_tokens=_special_tokens(tokenizer),
