@@ -1,6 +1,6 @@
-"""What watching costs: the time a worker spends writing messages and reading control, as a share of its step time.
+"""What watching costs: the time a worker spends on messages, row losses and control, as a share of its step time.
 
-A run of a 5 M model on one core with the sending and the polling timed in the process itself.
+A run of a 5 M model on one core with the sending, the recording and the polling timed in the process itself.
 
     python benchmarks/watching.py [--seconds 20]
 """
@@ -30,8 +30,12 @@ def main() -> None:
 
     from stoker.mailbox.control import ControlInbox
     from stoker.mailbox.messages import Outbox
+    from stoker.mailbox.row_losses import RowLossWriter
+    from stoker.train.trainer import SegmentTrainer
 
-    spent: dict[str, float] = {"send": 0.0, "poll": 0.0}
+    spent: dict[str, float] = {"send": 0.0, "rows": 0.0, "poll": 0.0}
+    RowLossWriter.append = _timed(RowLossWriter.append, spent, "rows")  # type: ignore[method-assign]
+    SegmentTrainer.read_row_losses = _timed(SegmentTrainer.read_row_losses, spent, "rows")  # type: ignore[method-assign]
     Outbox.send = _timed(Outbox.send, spent, "send")  # type: ignore[method-assign]
     ControlInbox.read = _timed(ControlInbox.read, spent, "poll")  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as temporary:
@@ -48,7 +52,8 @@ def main() -> None:
     per_step = {name: 1e6 * seconds / result["steps"] for name, seconds in spent.items()}
     share = sum(spent.values()) / min(whole, args.seconds)
     body = (
-        f"{result['steps']} steps in {args.seconds:g} s; a step's message {per_step['send']:.0f} us, its look at the control file "
+        f"{result['steps']} steps in {args.seconds:g} s; a step's message {per_step['send']:.0f} us, its rows' losses "
+        f"{per_step['rows']:.0f} us, its look at the control file "
         f"{per_step['poll']:.0f} us: {share:.2%} of the step time (limit 1 %)."
     )
     harness.write_section("Cost of watching", " ".join(["python benchmarks/watching.py", *sys.argv[1:]]), body)

@@ -155,7 +155,7 @@ def _print_head(dataset: Dataset, review: Review, counts: Counter[str], standing
         decided = ", ".join(f"{units.count(number)} {'removed' if verb == 'remove' else 'kept'}" for verb, number in standing.items())  # fmt: skip
         say(f"decided by a person: {decided}")
     what = "labels" if review.is_labelled else "answers"
-    losses = f"losses of {units.count(review.num_with_losses)} rows" if review.num_with_losses else "no losses: not trained yet"  # fmt: skip
+    losses = f"losses in training of {units.count(review.num_with_losses)} rows" if review.num_with_losses else "no losses: not trained yet"  # fmt: skip
     say(f"looked at: {what}, neighbours, findings; {losses}")
     for text in review.notes:
         say(f"note  {text}")
@@ -168,7 +168,7 @@ def _print_row(row: Reviewed) -> None:
     for label, text in [*words, *(("because", signal.reason) for signal in row.judged.signals)]:
         one_line = " ".join(text.split())
         if one_line:
-            one_line = one_line if label == "because" else textwrap.shorten(one_line, _WIDTH, placeholder=" ...")
+            one_line = one_line if label == "because" else textwrap.shorten(one_line, _WIDTH - 11, placeholder=" ...")
             say(textwrap.fill(one_line, _WIDTH, initial_indent=f"  {label:<9}", subsequent_indent=" " * 11))
 
 

@@ -182,12 +182,12 @@ def visits(losses: list[list[float]]) -> Visits:
 def test_losses_that_stay_high_or_rise_are_told_from_the_runs_own_curve() -> None:
     draw = np.random.default_rng(0)
     first, second = (np.linspace(*span, 300) + draw.normal(0, 0.05, 300) for span in ((6, 3), (3, 1)))
-    second[10] = 6.0
+    second[10] = 8.0
     first[20], second[20] = first[20] - 2.0, second[20] + 2.0
     ids = np.arange(300, dtype=np.uint64)
     found = {(one.row, one.name): one for one in find_high_losses(ids, [visits([first.tolist(), second.tolist()])])}
     assert found.keys() == {(10, "high-loss"), (10, "rising-loss"), (20, "high-loss"), (20, "rising-loss")}
-    assert "6.00 nats a token" in found[10, "high-loss"].reason
-    assert "1 forgetting events" in found[20, "rising-loss"].reason
+    assert "8.00 nats a token" in found[10, "high-loss"].reason
+    assert "1 times in training" in found[20, "rising-loss"].reason
     assert all(one.strength < 0.8 for one in found.values()), "a hard row is no reason to remove it"
     assert list(find_high_losses(ids, [])) == []

@@ -83,6 +83,12 @@ def test_the_last_decision_that_stands_holds(tmp_path: Path) -> None:
         append_undo(path, 7, 5.0, "t5")
 
 
+def test_a_decision_about_very_many_rows_is_read_whole(tmp_path: Path) -> None:
+    path, many = tmp_path / "d1.jsonl", {f"{n:016x}": n for n in range(400_000)}
+    append_decision(path, "remove", many, 1.0, "t1")
+    assert path.stat().st_size > 8 << 20 and len(read_decided(path).removed()) == len(many)
+
+
 def test_a_repeated_wish_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "d1.jsonl"
     assert [append_decision(path, "remove", {"a": 1}, 1.0, "t1") for _ in range(2)] == [1, 1]

@@ -12,6 +12,7 @@ from stoker.cli.reference import pages
 from stoker.data.checks.rules import RULES
 from stoker.data.formats.recognise import Format
 from stoker.data.formats.write import Target
+from stoker.data.quality.signals import GROUPS
 from stoker.spec.lab import CheckSpec
 from stoker.spec.schema import list_settings
 
@@ -42,6 +43,12 @@ def test_the_score_page_names_the_gates_in_force() -> None:
     page = (ROOT / "docs" / "score.md").read_text("utf-8")
     spec = CheckSpec()
     assert f"`check.warn_below` ({spec.warn_below})" in page and f"`check.stop_below` ({spec.stop_below})" in page
+
+
+def test_every_signal_of_the_review_is_documented_with_its_group() -> None:
+    page = (ROOT / "docs" / "quality.md").read_text("utf-8")
+    rows = re.findall(r"^\| (`[^|]+) \| ([\w-]+) \|", page, re.MULTILINE)
+    assert {name: group for names, group in rows for name in re.findall(r"`([\w-]+)`", names)} == GROUPS
 
 
 def test_every_setting_is_documented() -> None:

@@ -51,10 +51,8 @@ class Decided:
 
 def read_decided(path: Path) -> Decided:
     """Read a dataset's decisions; none when there is no file."""
-    records: list[dict[str, Any]] = []
-    reader = JournalReader(path)
-    while found := reader.read():
-        records += found
+    size = path.stat().st_size if path.exists() else 0
+    records = JournalReader(path).read(size)  # whole: one decision may name a million rows
     undone = {record["undo"] for record in records if "undo" in record}
     decided = Decided()
     for record in records:

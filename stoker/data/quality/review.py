@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from stoker.data.checks.checker import Checker
+from stoker.data.checks.rules import RULES
 from stoker.data.dataset import Dataset
 from stoker.data.findings import excerpt
 from stoker.data.quality.consistency import find_inconsistent
@@ -122,4 +123,5 @@ def _findings(dataset: Dataset, name: str, features: Features, spec: CheckSpec) 
         strength = FINDING_STRENGTHS.get(finding.code)
         if strength is not None and finding.line is not None:
             what = " ".join(finding.excerpt.split())[:80]
-            yield Signal(place_of_line[finding.line], "finding", strength, f"{finding.code}: {what}")
+            words = f"{finding.code}: {RULES[finding.code].title} ({what})"
+            yield Signal(place_of_line[finding.line], "finding", strength, words)

@@ -12,7 +12,7 @@ GROUPS = {
     "short": "size", "long": "size", "ratio": "size",
     "label": "agreement", "stray-label": "answer", "neighbours": "agreement",
     "finding": "finding",
-    "high-loss": "loss", "rising-loss": "loss",
+    "high-loss": "loss", "rising-loss": "forgetting",
 }  # fmt: skip
 """The name of each signal, and the group that it counts in: of a group only the strongest counts."""
 
