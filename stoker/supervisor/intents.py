@@ -23,6 +23,7 @@ from stoker.supervisor.context import Context
 from stoker.supervisor.inbox import Inbox
 from stoker.supervisor.intake import approve
 from stoker.supervisor.standing import roll_back
+from stoker.supervisor.trials import begin_trial
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,8 @@ class Intents:
             return {}
         if intent.kind == "train":
             return self._train(intent.fields)
+        if intent.kind == "compare":
+            return {"trial": begin_trial(self._context, self._inbox, intent.fields["items"], intent.id)}
         effect = _EFFECTS.get(intent.kind)
         if effect is None:
             raise UsageError(f"unknown intent {intent.kind!r}", "this supervisor does not know it", "update Stoker")
