@@ -59,9 +59,17 @@ class Comparison:
 
 
 def compare_family(
-    candidate: str, against: str, scores: Sequence[PairedScores], confidence: float, resamples: int, seed: int = 0
+    candidate: str,
+    against: str,
+    scores: Sequence[PairedScores],
+    confidence: float,
+    resamples: int,
+    seed: int = 0,
+    num_families: int = 1,
 ) -> list[Comparison]:
     """Compare the candidate with one other model on every benchmark and metric given.
+
+    `num_families` is how many such comparisons will share the error rate; the detectable effects take it into account.
 
     Graded metrics with fewer items than any test could decide by are left out: there is no interval to show.
     """
@@ -69,7 +77,7 @@ def compare_family(
     num_primary = sum(each.is_primary for each in usable)
     tests = []
     for each in usable:
-        num_tests = num_primary if each.is_primary else len(usable)
+        num_tests = num_families * (num_primary if each.is_primary else len(usable))
         if each.is_binary:
             tests.append(compare_marks(each.candidate, each.against, confidence, num_tests))
         else:

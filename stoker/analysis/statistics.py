@@ -71,6 +71,18 @@ def compare_scores(
     return PairedTest(n, float(differences.mean()), min(lows), max(highs), max(p_values), effect)
 
 
+def mean_interval(
+    values: Floats, confidence: float, resamples: int, *, is_binary: bool, seed: int = 0
+) -> tuple[float, float]:
+    """Return the interval of a mean: exact (Clopper and Pearson 1934) for marks, the percentile bootstrap for scores."""
+    if is_binary:
+        found = stats.binomtest(int(values.sum()), len(values)).proportion_ci(confidence, method="exact")
+        return float(found.low), float(found.high)
+    means, _ = _bootstrap_means(np.asarray(values, dtype=np.float64), resamples, np.random.default_rng(seed))
+    alpha = 1 - confidence
+    return float(np.quantile(means, alpha / 2)), float(np.quantile(means, 1 - alpha / 2))
+
+
 def smallest_sample(confidence: float) -> int:
     """Return the number of items below which no paired sign test can reach the level, whatever the scores: 6 at 95 %."""
     return 1 + math.ceil(-math.log2(1 - confidence) - 1e-9)

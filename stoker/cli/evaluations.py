@@ -6,11 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
-from stoker.cli import units
+from stoker.cli import trials, units
 from stoker.cli.console import AsJson, note, print_json, print_table
 from stoker.cli.lab import ask_supervisor, current_lab, open_reader
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Evaluate versions and compare them.")
+
+
+app.command("compare")(trials.compare)
 
 
 @app.command("list")
@@ -49,7 +52,9 @@ def run(
     note(f"evaluation {reply.get('evaluation', '')} queued; see: stoker eval list")
 
 
-def print_comparisons(comparisons: list[dict[str, Any]], *, every_metric: bool = False) -> None:
+def print_comparisons(
+    comparisons: list[dict[str, Any]], *, every_metric: bool = False, is_corrected: bool = False
+) -> None:
     """Print the table of a verdict: both scores, the difference, its interval, what follows.
 
     A benchmark's other metrics decide nothing and are left out unless asked for; `detectable` is the smallest true difference
@@ -67,7 +72,7 @@ def print_comparisons(comparisons: list[dict[str, Any]], *, every_metric: bool =
             units.signed(row["difference"], row["metric"]),
             units.interval(row["low"], row["high"], row["metric"]),
             units.detectable(row["minimum_detectable_effect"], row["metric"]),
-            units.p_value(row["p_value"]),
+            units.p_value(row["p_value_corrected"] if is_corrected else row["p_value"]),
             row["outcome"],
         )
         for row in comparisons

@@ -15,7 +15,8 @@ from stoker.cli.add import Files, Name, Together, check_files, name_together
 from stoker.cli.console import AsJson, note, print_json, say
 from stoker.cli.evaluations import print_comparisons
 from stoker.cli.lab import current_lab, open_reader
-from stoker.errors import InvalidInput, WorkerFailed
+from stoker.cli.trials import compare_datasets
+from stoker.errors import InvalidInput, UsageError, WorkerFailed
 
 if TYPE_CHECKING:
     from stoker.supervisor.foreground import Outcome
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
 
 def train(
     files: Files,
+    compare: Annotated[
+        bool,
+        typer.Option(
+            "--compare",
+            help="Train each file or dataset as a branch of the champion and compare them; nothing is promoted.",
+        ),
+    ] = False,
     together: Together = False,
     name: Name = "",
     as_json: AsJson = False,
@@ -34,6 +42,13 @@ def train(
     from stoker.cli.up import log_to_file
     from stoker.supervisor.foreground import train_file
 
+    if compare:
+        if together or name:
+            raise UsageError(
+                "--compare and --together exclude each other", "branches are trained one by one", "choose one"
+            )
+        compare_datasets(files, as_json=as_json, quiet=quiet)
+        return
     workspace = current_lab()
     check_files(files, together=together, name=name)
     log_to_file(workspace)

@@ -97,6 +97,7 @@ def lineage_facts(found: dict[str, Any]) -> list[tuple[str, Any]]:
         ("jobs", ", ".join(found["jobs"]) or None),
         ("trained by", ", ".join(found["runs"]) or None),
         ("models", made or None),
+        *(("compared", f"{one['trial']}, with {', '.join(one['datasets'])}") for one in found["compared_with"]),
     ]
 
 

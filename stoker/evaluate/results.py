@@ -6,6 +6,7 @@ nothing on a device.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,8 @@ import numpy as np
 import orjson
 
 from stoker.analysis.comparison import Comparison, PairedScores, compare_family, is_decidable
-from stoker.analysis.statistics import smallest_sample
+from stoker.analysis.statistics import mean_interval, smallest_sample
+from stoker.analysis.trial import compare_pairs, describe_trial
 from stoker.analysis.verdict import Verdict, decide
 from stoker.durable import write_atomic
 from stoker.evaluate.answers import AnswerBook
@@ -62,6 +64,8 @@ def items_file(label: str) -> str:
 
 def conclude(job: EvaluateJob, sets: Sequence[EvalSet], subjects: Sequence[SubjectResults]) -> dict[str, Any]:
     """Return the result of the evaluation: comparisons, verdict, scores and what was left out."""
+    if job.num_branches:
+        return _conclude_trial(job, sets, subjects)
     candidate, *others = subjects
     comparisons: list[Comparison] = []
     for other in others:
@@ -73,10 +77,59 @@ def conclude(job: EvaluateJob, sets: Sequence[EvalSet], subjects: Sequence[Subje
             job.evaluate.resamples,
         )
     verdict = _decide(job, sets, candidate, subjects, comparisons)
+    return _result(job, sets, subjects, comparisons, verdict)
+
+
+def _conclude_trial(job: EvaluateJob, sets: Sequence[EvalSet], subjects: Sequence[SubjectResults]) -> dict[str, Any]:
+    """Compare every pair of branches on the items that all models could be given; nothing is promoted."""
+    _keep_common(sets, subjects)
+    branches = subjects[: job.num_branches]
+    evaluate = job.evaluate
+    pairs = [(a.label, b.label, _pairs(sets, a, b)) for a, b in itertools.combinations(branches, 2)]
+    comparisons = compare_pairs(pairs, evaluate.confidence, evaluate.resamples)
+    verdict = Verdict("no-difference", False, describe_trial(comparisons, evaluate.target))
+    intervals = [one for subject in subjects for one in _intervals(job, sets, subject)]
+    return {**_result(job, sets, subjects, comparisons, verdict), "intervals": intervals}
+
+
+def _keep_common(sets: Sequence[EvalSet], subjects: Sequence[SubjectResults]) -> None:
+    """Leave out the items that one of the models could not be given, so that every score is of the same items."""
+    for each in sets:
+        common = set.intersection(*(set(subject.scores[each.name]) for subject in subjects))
+        for subject in subjects:
+            subject.scores[each.name] = {id: one for id, one in subject.scores[each.name].items() if id in common}
+
+
+def _intervals(job: EvaluateJob, sets: Sequence[EvalSet], subject: SubjectResults) -> list[dict[str, Any]]:
+    """Return a model's mean on each set's deciding metric, with its interval."""
+    found = []
+    for each in sets:
+        values = [row[each.primary] for row in subject.scores[each.name].values() if each.primary in row]
+        if not values:
+            continue
+        scores = np.array(values, dtype=np.float64)
+        is_mark = each.scorer.metrics.get(each.primary, False)
+        low, high = mean_interval(scores, job.evaluate.confidence, job.evaluate.resamples, is_binary=is_mark)
+        found.append(
+            {
+                "model": subject.label, "benchmark": each.name, "metric": each.primary, "n": len(values),
+                "score": float(scores.mean()), "low": low, "high": high,
+            }
+        )  # fmt: skip
+    return found
+
+
+def _result(
+    job: EvaluateJob,
+    sets: Sequence[EvalSet],
+    subjects: Sequence[SubjectResults],
+    comparisons: Sequence[Comparison],
+    verdict: Verdict,
+) -> dict[str, Any]:
     return {
         "evaluation": job.evaluation,
         "run": job.run,
-        "candidate": candidate.label,
+        "candidate": subjects[0].label,
         "comparisons": [each.to_json() for each in comparisons],
         "verdict": verdict.to_json(),
         "scores": {subject.label: _means(sets, subject) for subject in subjects},

@@ -1,4 +1,4 @@
-"""What a version was made from: its ancestors and their datasets, and what a new run replays."""
+"""What a version was made from: its ancestors and their datasets, and references to those whose rows count."""
 
 from __future__ import annotations
 

@@ -174,6 +174,11 @@ def _why_not_delete(transaction: Transaction, chosen: VersionRecord) -> tuple[st
     )
     if user is not None:
         return f"{user} continues it", f"wait for {user}, or stop it: stoker run stop {user}"
+    trial = transaction.scalar(
+        select(t.trials.c.id).where(t.trials.c.model == chosen.model, t.trials.c.state.in_(("training", "evaluating")))
+    )
+    if trial is not None:
+        return f"{trial} may need it", f"wait for {trial}"
     e = t.evaluations
     judge = transaction.scalar(
         select(e.c.id).where(e.c.model == chosen.model, e.c.state.in_(("queued", "running"))).limit(1)

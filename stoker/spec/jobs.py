@@ -115,6 +115,7 @@ class EvaluateJob(Spec):
     run: str | None = None
     candidate: ModelRef
     against: tuple[ModelRef, ...] = Field(description="Parent first (when there is one), then the base.")
+    num_branches: int = Field(0, description="A trial: the first so many of candidate and against meet each other.")
     sets: tuple[ItemSet, ...]
     trained: tuple[DatasetRef, ...] = Field(
         (), description="Datasets whose rows were trained: overlapping items do not count."

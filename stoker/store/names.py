@@ -11,8 +11,14 @@ from stoker.errors import NotFound, UsageError
 from stoker.store import tables as t
 from stoker.store.queries import lab_value
 
-_LISTS = {"dataset": "data list", "job": "queue list", "run": "run list", "evaluation": "eval list"}
-_TABLES = {"dataset": t.datasets, "job": t.jobs, "run": t.runs, "evaluation": t.evaluations}
+_LISTS = {
+    "dataset": "data list",
+    "job": "queue list",
+    "run": "run list",
+    "evaluation": "eval list",
+    "trial": "eval compare",
+}
+_TABLES = {"dataset": t.datasets, "job": t.jobs, "run": t.runs, "evaluation": t.evaluations, "trial": t.trials}
 
 
 def resolve(connection: Connection, noun: str, reference: str) -> str:

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row, and_, case, func, literal, or_, select
 from stoker.errors import NotFound
 from stoker.store import tables as t
 from stoker.store.families import datasets_of, keepers, models_of, place_of, standings, words_for
+from stoker.store.trial_queries import compared_with
 
 LIVE_STATES = ("queued", "running", "paused", "parked")
 SEVERITIES = ("info", "warn", "critical")
@@ -55,6 +56,7 @@ def dataset_detail(connection: Connection, dataset_id: str) -> dict[str, Any]:
         "version": place_of(connection, dataset_id),
         "jobs": list(jobs),
         "models": models_of(connection, dataset_id),
+        "compared_with": compared_with(connection, dataset_id),
         "reasons": dict(reasons),
         "notes": list(row.notes),
         "refusal": row.refusal,
@@ -202,7 +204,7 @@ def queue(connection: Connection) -> list[dict[str, Any]]:
             "dataset": row.dataset,
             "name": row.name,
             "run": row.run,
-            "reason": row.reason,
+            "reason": row.reason or (f"a branch of trial {row.trial}" if row.trial else None),
         }
         for row in connection.execute(statement)
     ]

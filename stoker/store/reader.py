@@ -17,7 +17,7 @@ from sqlalchemy import Connection, create_engine
 from stoker.durable import free_bytes
 from stoker.errors import NotAllowed
 from stoker.locks import is_locked, is_same_process
-from stoker.store import families, names, queries
+from stoker.store import families, names, queries, trial_queries
 from stoker.store.engine import reader_engine
 from stoker.store.migrate import current_schema, refuse_newer
 from stoker.store.tables import SCHEMA, metadata
@@ -68,6 +68,12 @@ class Reader:
 
     def rollback_plan(self, dataset_id: str) -> dict[str, Any]:
         return self.ask(families.rollback_plan, dataset_id)
+
+    def trial(self, trial_id: str) -> dict[str, Any]:
+        return self.ask(trial_queries.trial, trial_id)
+
+    def trials(self) -> list[dict[str, Any]]:
+        return self.ask(trial_queries.trials)
 
     def runs(self) -> list[dict[str, Any]]:
         return self.ask(queries.runs)

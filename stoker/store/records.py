@@ -40,6 +40,7 @@ class JobRecord(_Record):
     position: int
     is_held: bool
     is_removed: bool
+    trial: str | None
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class EvaluationRecord(_Record):
     offset: int
     attempts: int
     not_before: float
+    trial: str | None
 
     @property
     def candidate(self) -> str:

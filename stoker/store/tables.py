@@ -25,7 +25,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA: Final = "0002"
+SCHEMA: Final = "0003"
 """The newest migration; a test compares it with the migrations folder."""
 
 REMOVED_BY_REVIEW: Final = "removed-by-review"
@@ -102,6 +102,25 @@ jobs = Table(
     Column("is_held", Boolean, nullable=False, default=False),
     Column("is_removed", Boolean, nullable=False, default=False),
     Column("created", Float, nullable=False),
+    Column("trial", String),  # the trial that its run is a branch of
+)
+
+trials = Table(
+    "trials",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("number", Integer, nullable=False, unique=True),
+    Column("intent", String, nullable=False, unique=True),  # asked twice is one trial
+    Column("datasets", JSON, nullable=False),
+    Column("priority", Integer, nullable=False, default=0),
+    Column("state", String, nullable=False),  # reading, training, evaluating, done, failed
+    Column("model", String),
+    Column("parent", Integer),  # what every branch continues; null: the base
+    Column("settings", JSON, nullable=False),
+    Column("evaluation", String),
+    Column("reason", Text),
+    Column("created", Float, nullable=False),
+    Column("ended_at", Float),
 )
 
 runs = Table(
@@ -274,6 +293,7 @@ evaluations = Table(
     Column("reason", Text),
     Column("created", Float, nullable=False),
     Column("ended_at", Float),
+    Column("trial", String),  # the trial whose branches it compares
     Index(None, "state"),
 )
 

@@ -19,6 +19,7 @@ from stoker.mailbox.journal import JournalReader
 from stoker.mailbox.messages import MESSAGES
 from stoker.registry.lineage import counting_refs, dataset_refs, trained_datasets
 from stoker.registry.lines import get_line
+from stoker.registry.trials import Trial, find_trials
 from stoker.registry.versions import champion, find_version, get_version, promote, set_outcome
 from stoker.spec.jobs import JOB, BaseRef, EvaluateJob, ItemSet, ModelRef
 from stoker.store import tables as t
@@ -82,6 +83,8 @@ def build_job(
     """Return the evaluation's job: the candidate against its parent (or what was asked) and the base."""
     workspace, spec = context.workspace, context.spec
     base = line_base(context, transaction, candidate.model)
+    if evaluation.trial is not None:
+        return _trial_job(context, transaction, evaluation, candidate, base)
     numbers = evaluation.against or ([candidate.parent] if candidate.parent is not None else [])
     others = [find_version(transaction, candidate.model, number) for number in numbers]
     against = [
@@ -96,6 +99,31 @@ def build_job(
         trained=dataset_refs(transaction, workspace, candidate.datasets),
         evaluate=spec.evaluate,
         train=spec.train,
+        answers=workspace.answers,
+        tokens=workspace.tokens,
+    )
+
+
+def _trial_job(
+    context: Context, transaction: Transaction, evaluation: EvaluationRecord, candidate: VersionRecord, base: BaseRef
+) -> EvaluateJob:
+    """Return the job of a trial: every branch, the parent and the base, on what is sealed of all branches' data."""
+    workspace, model = context.workspace, candidate.model
+    (trial,) = find_trials(transaction, t.trials.c.id == evaluation.trial)
+    others = [find_version(transaction, model, number) for number in evaluation.against]
+    branches = [candidate, *(other for other in others if other is not None and other.state == "published")]
+    parent = find_version(transaction, model, trial.parent)
+    models = [version_ref(context, version, base) for version in (*branches, *([parent] if parent else []))]
+    data = [dataset for version in branches for dataset in version.datasets]
+    return EvaluateJob(
+        evaluation=evaluation.id,
+        candidate=models[0],
+        against=(*models[1:], _base_model(transaction, candidate, base)),
+        num_branches=len(branches),
+        sets=_item_sets(context, transaction, trial),
+        trained=dataset_refs(transaction, workspace, list(dict.fromkeys([*data, *trial.datasets]))),
+        evaluate=trial.spec.evaluate,
+        train=trial.spec.train,
         answers=workspace.answers,
         tokens=workspace.tokens,
     )
@@ -205,13 +233,13 @@ def _base_model(transaction: Transaction, candidate: VersionRecord, base: BaseRe
     return ModelRef(label="base", base=base, weights_sha256=line.base_sha256 or candidate.base_sha256)
 
 
-def _item_sets(context: Context, transaction: Transaction) -> tuple[ItemSet, ...]:
-    """Return the sealed rows of everything trained so far, and every benchmark of the lab."""
+def _item_sets(context: Context, transaction: Transaction, trial: Trial | None = None) -> tuple[ItemSet, ...]:
+    """Return the sealed rows of everything trained so far and of a trial's data, and every benchmark of the lab."""
     workspace = context.workspace
     d = t.datasets
-    trained = trained_datasets(transaction)
-    sealed = [row.id for row in transaction.rows(select(d.c.id).where(d.c.held_out > 0)) if row.id in trained]
-    ordered = [dataset for dataset in trained if dataset in sealed]
+    trained = {*trained_datasets(transaction), *(trial.datasets if trial else ())}
+    sealed = transaction.rows(select(d.c.id).where(d.c.held_out > 0).order_by(d.c.number))
+    ordered = [row.id for row in sealed if row.id in trained]
     sets: list[ItemSet] = []
     counting = counting_refs(transaction, workspace, ordered)
     if counting:

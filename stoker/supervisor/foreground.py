@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, select
 
@@ -20,7 +21,7 @@ from stoker.locks import is_locked
 from stoker.mailbox.intents import await_reply, post_intent
 from stoker.spec.lab import LabSpec
 from stoker.spec.reading import read_settings
-from stoker.store import queries
+from stoker.store import queries, trial_queries
 from stoker.store import tables as t
 from stoker.store.reader import Reader
 from stoker.store.records import Event
@@ -29,9 +30,11 @@ from stoker.supervisor.context import Context, MessageListener
 from stoker.supervisor.holding import hold
 from stoker.supervisor.inbox import Inbox
 from stoker.supervisor.supervisor import Desk, Supervisor
+from stoker.supervisor.trials import begin_trial
 from stoker.workspace import Workspace
 
 EventListener = Callable[[Event], None]
+_Found = TypeVar("_Found")
 FOLLOW_SECONDS = 0.2
 REPLY_SECONDS = 60.0
 _OVER = ("done", "failed", "stopped", "parked", "paused")
@@ -78,9 +81,12 @@ def outcome(connection: Connection, dataset_id: str) -> Outcome | None:
     """Return what became of a dataset, or None while something is still to come."""
     d, r, e = t.datasets, t.runs, t.evaluations
     dataset = connection.execute(select(d.c.state, d.c.refusal).where(d.c.id == dataset_id)).one()
-    run = connection.execute(
-        select(r).where(r.c.dataset == dataset_id).order_by(r.c.number.desc()).limit(1)
-    ).first()  # fmt: skip
+    own = (
+        select(r)
+        .join_from(r, t.jobs, t.jobs.c.id == r.c.job)
+        .where(r.c.dataset == dataset_id, t.jobs.c.trial.is_(None))
+    )
+    run = connection.execute(own.order_by(r.c.number.desc()).limit(1)).first()
     if run is None:
         if dataset.state not in ("rejected", "empty", "kept", "waiting"):
             return None
@@ -97,7 +103,7 @@ def outcome(connection: Connection, dataset_id: str) -> Outcome | None:
 
 def _train_here(context: Context, path: Path, stop: threading.Event) -> Outcome:
     taken = Inbox(context).take(path, priority=queue.TOP_PRIORITY, is_kept=True)
-    desk = Desk(context, only=taken.dataset)
+    desk = Desk(context, only=queue.Only(dataset=taken.dataset))
     store = context.store
     with store.transaction() as transaction:
         if not taken.is_new:
@@ -110,11 +116,7 @@ def _train_here(context: Context, path: Path, stop: threading.Event) -> Outcome:
         with store.transaction() as transaction:
             return outcome(transaction.connection, taken.dataset) is not None
 
-    desk.start()
-    try:
-        desk.work(stop, is_over)
-    finally:
-        desk.end()
+    _work(desk, stop, is_over)
     with store.transaction() as transaction:
         found = outcome(transaction.connection, taken.dataset)
     return found or Outcome(taken.dataset, "interrupted", None, None, None, None, None)
@@ -123,9 +125,75 @@ def _train_here(context: Context, path: Path, stop: threading.Event) -> Outcome:
 def _train_there(workspace: Workspace, path: Path, on_event: EventListener | None, stop: threading.Event) -> Outcome:
     """Hand the file to the running supervisor and follow it."""
     reader = Reader(workspace)
-    last = max((event["id"] for event in reader.events(limit=1)), default=0)
-    intent = post_intent(workspace.intents, "train", path=str(path.resolve()))
-    reply = await_reply(workspace.intents, intent, REPLY_SECONDS)
+    last = _last_event(reader)
+    dataset = _ask(workspace, "train", path=str(path.resolve()))["dataset"]
+    found = _follow(workspace, reader, last, on_event, stop, lambda: reader.ask(outcome, dataset))
+    if found is not None:
+        return found
+    return Outcome(dataset, "interrupted", None, None, None, None, "the supervisor has it; see: stoker status")
+
+
+def train_trial(
+    workspace: Workspace,
+    asked: list[dict[str, str]],
+    on_event: EventListener | None = None,
+    *,
+    on_message: MessageListener | None = None,
+    stop: threading.Event | None = None,
+) -> str:
+    """Train files (`path`) and datasets (`dataset`) as branches of one parent and compare them; return the trial's id.
+
+    It is over on return, or waits for a person, unless `stop` was set.
+    """
+    stop = stop or threading.Event()
+    supervisor = Supervisor(workspace, read_settings(workspace.settings), on_event=on_event, on_message=on_message)
+    workspace.create()
+    try:
+        with hold(workspace) as store:
+            return _trial_here(supervisor.context(store), asked, stop)
+    except Busy:
+        if not is_locked(workspace.lock):
+            raise
+    reader = Reader(workspace)
+    last = _last_event(reader)
+    trial = str(_ask(workspace, "compare", items=asked)["trial"])
+    _follow(workspace, reader, last, on_event, stop, lambda: reader.ask(_trial_is_over, trial) or None)
+    return trial
+
+
+def _trial_here(context: Context, asked: list[dict[str, str]], stop: threading.Event) -> str:
+    trial = begin_trial(context, Inbox(context), asked, uuid.uuid4().hex)
+
+    def is_over() -> bool:
+        with context.store.transaction() as transaction:
+            return _trial_is_over(transaction.connection, trial)
+
+    _work(Desk(context, only=queue.Only(trial=trial)), stop, is_over)
+    return trial
+
+
+def _trial_is_over(connection: Connection, trial: str) -> bool:
+    """Tell whether a trial is done or failed, or waits for a person to approve one of its files."""
+    found = trial_queries.trial(connection, trial)
+    is_waiting = found["state"] == "reading" and any(one["state"] == "waiting" for one in found["branches"])
+    return found["state"] in ("done", "failed") or is_waiting
+
+
+def _work(desk: Desk, stop: threading.Event, is_over: Callable[[], bool]) -> None:
+    desk.start()
+    try:
+        desk.work(stop, is_over)
+    finally:
+        desk.end()
+
+
+def _last_event(reader: Reader) -> int:
+    return max((event["id"] for event in reader.events(limit=1)), default=0)
+
+
+def _ask(workspace: Workspace, kind: str, **fields: Any) -> dict[str, Any]:
+    """Ask the running supervisor and return its answer; its refusal is raised as it was there."""
+    reply = await_reply(workspace.intents, post_intent(workspace.intents, kind, **fields), REPLY_SECONDS)
     if reply is None:
         raise NoSupervisor
     if reply["error"]:
@@ -133,15 +201,27 @@ def _train_there(workspace: Workspace, path: Path, on_event: EventListener | Non
         refusal = UserError(error["what"], error["why"], error["remedy"])
         refusal.exit_code = error["exit_code"]
         raise refusal
-    dataset = reply["result"]["dataset"]
+    result: dict[str, Any] = reply["result"]
+    return result
+
+
+def _follow(
+    workspace: Workspace,
+    reader: Reader,
+    last: int,
+    on_event: EventListener | None,
+    stop: threading.Event,
+    find: Callable[[], _Found | None],
+) -> _Found | None:
+    """Tell the events since `last` until `find` finds something; None when the supervisor or the caller ends before."""
     while True:
         for event in reader.events(after=last):
             last = event.pop("id")
             if on_event is not None:
                 on_event(Event(**event))
-        found = reader.ask(outcome, dataset)
+        found = find()
         if found is not None:
             return found
         if stop.is_set() or not is_locked(workspace.lock):
-            return Outcome(dataset, "interrupted", None, None, None, None, "the supervisor has it; see: stoker status")
+            return None
         time.sleep(FOLLOW_SECONDS)

@@ -22,6 +22,7 @@ from stoker.mailbox.messages import MESSAGES
 from stoker.registry.families import refuse_rolled_back
 from stoker.registry.lineage import earlier_refs
 from stoker.registry.lines import tokenizer_ref
+from stoker.registry.trials import is_in_open_trial
 from stoker.spec.jobs import JOB, DatasetRef, IntakeJob
 from stoker.store import tables as t
 from stoker.store.records import DatasetRecord
@@ -244,6 +245,9 @@ def record_summary(transaction: Transaction, dataset: DatasetRecord, summary: di
     if is_rolled_back(transaction, dataset.id):
         transaction.event("info", "dataset.ready", f"{text}; rolled back, so it does not train", dataset=dataset.id)
         return
+    if is_in_open_trial(transaction, dataset.id):
+        transaction.event("info", "dataset.ready", f"{text}; it trains as a branch", dataset=dataset.id)
+        return
     job_id = queue.add_job(transaction, dataset.id, dataset.priority)
     transaction.event("info", "dataset.ready", text, dataset=dataset.id, job=job_id, **counts)
 
@@ -257,7 +261,7 @@ def approve(transaction: Transaction, dataset_id: str) -> None:
         raise NotAllowed(f"{dataset_id} is {state}", "only a waiting dataset is approved", "run: stoker data list")
     refuse_rolled_back(transaction, dataset_id)
     set_fields(transaction, d, dataset_id, state="ready")
-    job_id = queue.add_job(transaction, dataset_id, row.priority)
+    job_id = None if is_in_open_trial(transaction, dataset_id) else queue.add_job(transaction, dataset_id, row.priority)
     transaction.event("info", "dataset.approved", f"{row.name} trains as it is", dataset=dataset_id, job=job_id)
 
 

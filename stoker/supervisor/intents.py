@@ -23,6 +23,7 @@ from stoker.supervisor.context import Context
 from stoker.supervisor.inbox import Inbox
 from stoker.supervisor.intake import approve
 from stoker.supervisor.standing import roll_back
+from stoker.supervisor.trials import begin_trial
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,8 @@ class Intents:
         if intent.kind == "data.review":
             with self._context.store.transaction() as transaction:
                 return review.decide(transaction, self._context.workspace, intent.fields)
+        if intent.kind == "compare":
+            return {"trial": begin_trial(self._context, self._inbox, intent.fields["items"], intent.id)}
         effect = _EFFECTS.get(intent.kind)
         if effect is None:
             raise UsageError(f"unknown intent {intent.kind!r}", "this supervisor does not know it", "update Stoker")

@@ -25,7 +25,7 @@ from stoker.mailbox.messages import MESSAGES
 from stoker.store import tables as t
 from stoker.store.records import AssignmentRecord, RunRecord
 from stoker.store.store import Transaction
-from stoker.supervisor import conclude, ingest, queue, recover, schedule
+from stoker.supervisor import conclude, ingest, queue, recover, schedule, trials
 from stoker.supervisor.context import Context
 from stoker.supervisor.housekeeping import make_room
 from stoker.supervisor.workers import Workers, close_assignment, last_words, open_assignments
@@ -48,9 +48,9 @@ class _Open:
 
 
 class Lane:
-    """Decides what the worker does. `only`: take no job but that of this dataset, and take it even when all is paused."""
+    """Decides what the worker does. `only`: take no other job, and take it even when all is paused."""
 
-    def __init__(self, context: Context, workers: Workers, only: str | None = None) -> None:
+    def __init__(self, context: Context, workers: Workers, only: queue.Only | None = None) -> None:
         self._context, self._workers, self._only = context, workers, only
         self._open: list[_Open] = []
         self._ingested_at = 0.0
@@ -156,6 +156,7 @@ class Lane:
             make_room(self._context)
         with self._context.store.transaction() as transaction:
             recover.wake_waiting(self._context, transaction)
+            trials.advance(self._context, transaction)
             run = queue.find_run(transaction, state="running")
             evaluation = conclude.next_evaluation(transaction)
             is_blocked = self._is_blocked(transaction)

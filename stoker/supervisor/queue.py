@@ -5,6 +5,7 @@ A run's state is the job's state: there is no second copy to disagree with. Orde
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Select, func, insert, select
@@ -18,8 +19,16 @@ from stoker.store.store import Transaction, set_fields
 TOP_PRIORITY = 1_000_000
 
 
-def add_job(transaction: Transaction, dataset_id: str, priority: int = 0) -> str:
-    """Queue a dataset's training at the end of its priority; return the job's id."""
+@dataclass(frozen=True)
+class Only:
+    """What alone is trained while one command has the lab: a dataset, or the branches of a trial."""
+
+    dataset: str | None = None
+    trial: str | None = None
+
+
+def add_job(transaction: Transaction, dataset_id: str, priority: int = 0, *, trial: str | None = None) -> str:
+    """Queue a dataset's training at the end of its priority, as a trial's branch or not; return the job's id."""
     number = transaction.next_number(t.jobs)
     job_id = f"j{number}"
     position = 1 + int(transaction.scalar(select(func.coalesce(func.max(t.jobs.c.position), 0))))
@@ -32,6 +41,7 @@ def add_job(transaction: Transaction, dataset_id: str, priority: int = 0) -> str
             position=position,
             is_held=False,
             is_removed=False,
+            trial=trial,
             created=transaction.now,
         )
     )
@@ -55,6 +65,14 @@ def find_run(transaction: Transaction, **where: Any) -> RunRecord | None:
     return None if row is None else RunRecord.of(row)
 
 
+def find_own_run(transaction: Transaction, dataset_id: str) -> RunRecord | None:
+    """Return the newest run of a dataset that is no trial's branch, or None."""
+    r, j = t.runs, t.jobs
+    own = select(r).join_from(r, j, j.c.id == r.c.job).where(r.c.dataset == dataset_id, j.c.trial.is_(None))
+    row = transaction.first(own.order_by(r.c.number.desc()).limit(1))
+    return None if row is None else RunRecord.of(row)
+
+
 def get_run(transaction: Transaction, run_id: str) -> RunRecord:
     found = find_run(transaction, id=run_id)
     if found is None:
@@ -69,13 +87,15 @@ def get_job(transaction: Transaction, job_id: str) -> JobRecord:
     return JobRecord.of(row)
 
 
-def next_run(transaction: Transaction, only: str | None = None) -> RunRecord | None:
+def next_run(transaction: Transaction, only: Only | None = None) -> RunRecord | None:
     """Return the queued run whose turn it is, or None: nothing waits, or the queue or its jobs are held.
 
-    `only`: the run of that dataset, held or not.
+    `only`: the run of that dataset, or of that trial, held or not.
     """
     if only is not None:
-        return find_run(transaction, dataset=only, state="queued")
+        mine = t.jobs.c.dataset == only.dataset if only.trial is None else t.jobs.c.trial == only.trial
+        row = transaction.first(_waiting(with_held=True).where(mine).limit(1))
+        return None if row is None else RunRecord.of(row)
     if transaction.get("queue_paused", False):
         return None
     row = transaction.first(_waiting().limit(1))
@@ -189,8 +209,11 @@ def hurry(transaction: Transaction, dataset_id: str) -> None:
     """Bring a dataset that is already known to the head: of the intake, or of the queue; a failed job is retried."""
     set_fields(transaction, t.datasets, dataset_id, priority=TOP_PRIORITY)
     refuse_rolled_back(transaction, dataset_id)
-    run = find_run(transaction, dataset=dataset_id)
+    run = find_own_run(transaction, dataset_id)
     if run is None:
+        state = transaction.scalar(select(t.datasets.c.state).where(t.datasets.c.id == dataset_id))
+        if state in ("ready", "trained"):  # so far it was only a branch of a trial
+            add_job(transaction, dataset_id, TOP_PRIORITY)
         return
     if run.state in ("parked", "failed", "stopped"):
         retry(transaction, run.job)

@@ -133,6 +133,8 @@ def _done(context: Context, transaction: Transaction, run: RunRecord) -> None:
         run=run.id,
         dataset=run.dataset,
     )
+    if queue.get_job(transaction, run.job).trial is not None:
+        return  # its branches are evaluated together
     number = transaction.next_number(t.evaluations)
     transaction.execute(
         insert(t.evaluations).values(

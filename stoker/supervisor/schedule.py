@@ -12,8 +12,9 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from stoker.durable import write_atomic
-from stoker.registry.lineage import counting_refs, replay_datasets
+from stoker.registry.lineage import counting_refs
 from stoker.registry.lines import base_ref, line_for, tiny_folder
+from stoker.registry.trials import branch_refs, replay_refs, trial_of
 from stoker.registry.versions import champion, find_version
 from stoker.spec.jobs import JOB, BaseRef, ModelRef, PrepareJob, TrainJob
 from stoker.store import tables as t
@@ -24,8 +25,8 @@ from stoker.supervisor.context import Context
 from stoker.supervisor.workers import Workers, assign
 
 
-def begin_next(context: Context, workers: Workers, only: str | None = None) -> bool:
-    """Start the queued run whose turn it is (`only`: that dataset's); False when none waits."""
+def begin_next(context: Context, workers: Workers, only: queue.Only | None = None) -> bool:
+    """Start the queued run whose turn it is (`only`: that one's); False when none waits."""
     with context.store.transaction() as transaction:
         run = queue.next_run(transaction, only)
         if run is None:
@@ -74,6 +75,8 @@ def prepare_next(context: Context, workers: Workers, evaluated: VersionRecord) -
         run = queue.run_after(transaction, evaluated.run)
         if run is None or run.model is not None or workers.id is None or _was_prepared(transaction, run.id):
             return
+        if trial_of(transaction, run) is not None:
+            return  # its parent is not the version that is evaluated
         folder = context.workspace.tasks / f"prepare-{run.id}"
         job = PrepareJob(
             job=_first_job(context, transaction, run, evaluated, evaluated.model, evaluated.version + 1, 0)
@@ -113,19 +116,17 @@ def _hand_over(workers: Workers, assignment: AssignmentRecord, job: TrainJob) ->
 
 
 def _resolve(context: Context, transaction: Transaction, run: RunRecord) -> None:
-    """Decide what a run continues and which version it will make."""
-    line = line_for(transaction, context.workspace, context.spec.model)
-    parent = champion(transaction, line.name)
+    """Decide what a run continues and which version it will make; a branch continues its trial's parent."""
+    trial = trial_of(transaction, run)
+    if trial is not None and trial.model is not None:
+        model, parent = trial.model, trial.parent
+    else:
+        model = line_for(transaction, context.workspace, context.spec.model).name
+        present = champion(transaction, model)
+        parent = present.version if present else None
     r = t.runs
-    highest = transaction.scalar(select(func.max(r.c.version)).where(r.c.model == line.name))
-    set_fields(
-        transaction,
-        t.runs,
-        run.id,
-        model=line.name,
-        version=(highest or 0) + 1,
-        parent=parent.version if parent else None,
-    )
+    highest = transaction.scalar(select(func.max(r.c.version)).where(r.c.model == model))
+    set_fields(transaction, t.runs, run.id, model=model, version=(highest or 0) + 1, parent=parent)
 
 
 def _job(context: Context, transaction: Transaction, run: RunRecord, fence: int) -> TrainJob:
@@ -148,17 +149,21 @@ def _first_job(
     version: int,
     fence: int,
 ) -> TrainJob:
-    workspace, spec = context.workspace, context.spec
+    workspace = context.workspace
+    trial = trial_of(transaction, run)
+    spec = context.spec if trial is None else trial.spec
     base = line_base(context, transaction, model)
-    replay = replay_datasets(parent, [run.dataset])
+    new = counting_refs(transaction, workspace, [run.dataset])
+    if trial is not None:
+        new = branch_refs(transaction, workspace, run.dataset, parent)
     return TrainJob(
         run=run.id,
         fence=fence,
         base=base,
         base_folder=tiny_folder(workspace),
         parent=version_ref(context, parent, base) if parent else None,
-        new=counting_refs(transaction, workspace, [run.dataset]),
-        replay=counting_refs(transaction, workspace, replay),
+        new=new,
+        replay=replay_refs(transaction, workspace, parent, trial.datasets if trial else [run.dataset]),
         output=workspace.version(model, version),
         model_name=model,
         version=version,
@@ -170,7 +175,9 @@ def _first_job(
 
 
 def _can_go_on(context: Context, transaction: Transaction, run: RunRecord) -> bool:
-    """Tell whether the line a run began on still stands where it stood."""
+    """Tell whether the line a run began on still stands where it stood; a branch's parent does."""
+    if trial_of(transaction, run) is not None:
+        return True
     line = line_for(transaction, context.workspace, context.spec.model)
     present = champion(transaction, line.name)
     return run.model == line.name and run.parent == (present.version if present else None)

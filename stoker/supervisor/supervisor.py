@@ -30,6 +30,7 @@ from stoker.supervisor.inbox import Inbox
 from stoker.supervisor.intake import Intake
 from stoker.supervisor.intents import Intents
 from stoker.supervisor.lane import Lane
+from stoker.supervisor.queue import Only
 from stoker.supervisor.workers import Workers
 from stoker.workspace import Workspace
 
@@ -81,9 +82,9 @@ class Supervisor:
 
 
 class Desk:
-    """The parts of a supervisor at work on a held lab. `only`: take nothing from the inbox, train that dataset alone."""
+    """The parts of a supervisor at work on a held lab. `only`: take nothing from the inbox, train that alone."""
 
-    def __init__(self, context: Context, only: str | None = None) -> None:
+    def __init__(self, context: Context, only: Only | None = None) -> None:
         self.context = context
         self.is_alone = only is not None
         self._end_asked = threading.Event()

@@ -78,12 +78,15 @@ def lengths_of(dataset_id: str, tokens: EncodedSet, max_length: int, removed: Se
 
 
 def _counting(ref: DatasetRef, tokens: EncodedSet, part: Lengths, outbox: Outbox) -> Lengths:
-    """Leave out the rows of a replaced or rolled-back dataset that no version in force has."""
+    """Leave out the rows of a dataset that none of those has that keep its rows."""
     if ref.kept_by is None:
         return part
     is_usable = part.is_usable & is_counting(tokens.row_ids, ref.kept_by)
     num_out = int(part.is_usable.sum() - is_usable.sum())
-    text = f"{num_out:,} rows of {ref.name} ({ref.id}) are not in its current version and do not train"
+    keepers = ", ".join(folder.name for folder in ref.kept_by[:3]) + (", ..." if len(ref.kept_by) > 3 else "")
+    text = (
+        f"{num_out:,} rows of {ref.name} ({ref.id}) do not train: of its rows only those count that {keepers} has too"
+    )
     outbox.event("info", "rows.replaced", text, dataset=ref.id, rows=num_out)
     return dataclasses.replace(part, is_usable=is_usable)
 
