@@ -1,6 +1,6 @@
-"""Checks that every row of a file goes through, one at a time, and those that need all of them.
+"""Checks that every row of a file goes through, many at a time, and those that need all of them.
 
-Only hashes, lengths and the first few examples are kept, so that a million rows fit in memory. Rows come with their folded
+Only hashes, lengths and the first few examples are kept, so that a million rows fit in memory. Rows come with their hashed
 words, which the sealed split needs as well.
 """
 
@@ -10,14 +10,16 @@ import re
 from array import array
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 import xxhash
 
 from stoker.data.checks.finding import Findings
-from stoker.data.checks.text import is_refusal, text_findings
+from stoker.data.checks.text import is_refusal, suspects, text_findings
 from stoker.data.rows import Row
+from stoker.data.sealing.shingles import RowWords, row_words
 from stoker.spec.lab import CheckSpec
 
 MIN_LEAK_WORDS = 5
@@ -35,6 +37,7 @@ _SCRIPTS = re.compile(
     "|(?P<Japanese>[\u3040-\u30ff])|(?P<Chinese>[\u4e00-\u9fff])|(?P<Korean>[\uac00-\ud7af])"
 )
 _SCRIPT_CHARS = 200
+_HASH_BYTES = 8
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -52,28 +55,35 @@ class Checker:
         self._labels: dict[int, str] = {}
         self._scripts: Counter[str] = Counter()
 
-    def add(self, row: Row, prompt: Sequence[str], answer: Sequence[str]) -> None:
-        """Check a row; `prompt` and `answer` are their folded words."""
-        text = row_text(row)
-        for code, what in text_findings(text):
-            self.findings.add(code, row.line, what)
-        self._note_script(text)
-        if row.messages is None:
-            return
+    def add_rows(self, rows: Sequence[Row], words: RowWords) -> None:
+        """Check rows; `words` are theirs."""
+        texts = [row_text(row) for row in rows]
+        for place in suspects(texts):
+            for code, what in text_findings(texts[place]):
+                self.findings.add(code, rows[place].line, what)
+        for text in texts:
+            self._note_script(text)
+        view, begin = memoryview(words.hashes.tobytes()), 0
+        for row, num_prompt, num_answer in zip(rows, words.num_prompt.tolist(), words.num_answer.tolist(), strict=True):
+            middle = begin + num_prompt * _HASH_BYTES
+            end = middle + num_answer * _HASH_BYTES
+            if row.messages is not None:
+                self._note_answer(row, view[begin:middle], view[middle:end])
+            begin = end
+
+    def _note_answer(self, row: Row, prompt: memoryview, answer: memoryview) -> None:
+        """`prompt` and `answer` are the hashes of their words."""
         words = row.answer()
         if is_refusal(words):
             self.findings.add("refusals", row.line, words)
-        self._note_answer(row, " ".join(prompt), " ".join(answer), len(answer), words)
-
-    def _note_answer(self, row: Row, prompt: str, answer: str, num_words: int, words: str) -> None:
-        if num_words >= MIN_LEAK_WORDS and answer in prompt:
+        if len(answer) >= MIN_LEAK_WORDS * _HASH_BYTES and _may_leak(prompt, answer) and _leaks(row):
             self._leaks.append((row.line, words))
-        answer_hash = _hash(answer)
+        answer_hash = xxhash.xxh3_64_intdigest(answer)
         self._lines.append(row.line)
-        self._prompts.append(_hash(prompt) ^ (_hash(repr(row.tools)) if row.tools else 0))
+        self._prompts.append(xxhash.xxh3_64_intdigest(prompt) ^ (_hash(repr(row.tools)) if row.tools else 0))
         self._answers.append(answer_hash)
         self._num_chars.append(len(words))
-        self._is_open_end.append(_OPEN_END.search(words) is not None)
+        self._is_open_end.append(_OPEN_END.match(words[-1:]) is not None)
         if len(self._labels) <= MAX_LABELS:
             self._labels.setdefault(answer_hash, words)
 
@@ -81,9 +91,12 @@ class Checker:
         if text.isascii():
             self._scripts["Latin"] += 1
             return
-        found = Counter(match.lastgroup for match in _SCRIPTS.finditer(text[:_SCRIPT_CHARS]))
+        found: Counter[str] = Counter()
+        for character, number in Counter(text[:_SCRIPT_CHARS]).items():
+            if (script := script_of(character)) is not None:
+                found[script] += number
         if found:
-            self._scripts[str(found.most_common(1)[0][0])] += 1
+            self._scripts[found.most_common(1)[0][0]] += 1
 
     def finish(self) -> Findings:
         """Return everything, the checks over all rows included."""
@@ -119,7 +132,8 @@ class Checker:
         np.maximum.at(high, group, answers[order])
         is_conflict = (low != high)[group]
         first = np.concatenate(([0], np.flatnonzero(np.diff(group)) + 1))
-        for place in np.flatnonzero(is_conflict):
+        conflicts = np.flatnonzero(is_conflict)
+        for place in conflicts[np.argsort(lines[order[conflicts]], kind="stable")]:
             start = first[group[place]]
             other = lines[order[start + 1 if place == start else start]]
             self.findings.add("conflicting-answers", int(lines[order[place]]), f"the same question as line {other}")
@@ -148,6 +162,24 @@ class Checker:
         if len(common) > 1:
             shown = ", ".join(f"{name} {count / total:.0%}" for name, count in common)
             self.findings.add("mixed-scripts", None, shown, total)
+
+
+def _may_leak(prompt: memoryview, answer: memoryview) -> bool:
+    """Tell whether the answer's words but the first and last stand in the prompt; those two may be parts of words there."""
+    inner = answer[_HASH_BYTES:-_HASH_BYTES]
+    return len(inner) <= len(prompt) and prompt.tobytes().find(inner) >= 0
+
+
+def _leaks(row: Row) -> bool:
+    prompt, answer = row_words(row)
+    return " ".join(answer) in " ".join(prompt)
+
+
+@lru_cache(maxsize=65_536)
+def script_of(character: str) -> str | None:
+    """Return the writing system of a letter, None for other characters and systems that are not told apart."""
+    match = _SCRIPTS.match(character)
+    return None if match is None else match.lastgroup
 
 
 def _hash(text: str) -> int:
