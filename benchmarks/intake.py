@@ -41,9 +41,6 @@ _STAGES = ("parse and check the structure", "row ids, exact duplicates", "near d
 
 def main() -> None:
     args = _arguments()
-    if args.child:
-        getattr(intake_side, args.child)(Path(args.file), Path(args.model), Path(args.folder))
-        return
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         model = models.make_model(folder / "model", "5m")
@@ -61,8 +58,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--peer-rows", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
-    for name in ("--child", "--file", "--model", "--folder"):
-        parser.add_argument(name, default="", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -89,7 +84,7 @@ def _round(file: Path, model: Path, folder: Path) -> dict[str, float]:
 
 def _child(mode: str, file: Path, model: Path, folder: Path) -> dict[str, float]:
     """Run one side over the whole file in a process of its own."""
-    command = [sys.executable, __file__, "--child", mode, "--file", file, "--model", model, "--folder", folder / mode]
+    command = [sys.executable, intake_side.__file__, mode, file, model, folder / mode]
     (folder / mode).mkdir()
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, text=True, check=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import resource
+import sys
 from pathlib import Path
 
 from stoker.data import __main__ as intake_process
@@ -100,3 +101,7 @@ def run_whole(file: Path, model: Path, folder: Path) -> None:
 def _report(**found: float | str) -> None:
     megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"megabytes": megabytes, **found}))
+
+
+if __name__ == "__main__":
+    {"run_path": run_path, "run_whole": run_whole}[sys.argv[1]](*map(Path, sys.argv[2:5]))
