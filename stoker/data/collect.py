@@ -5,12 +5,14 @@ Canonical rows go to a spool file, so memory holds only their ledger entries, ha
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 
 from stoker.data.checks.checker import Checker
@@ -18,13 +20,13 @@ from stoker.data.checks.repair import repaired
 from stoker.data.findings import RowProblem, excerpt
 from stoker.data.formats.mapping import apply_mapping, mapping_for
 from stoker.data.formats.recognise import Shape, convert
-from stoker.data.ledger import LedgerEntry
+from stoker.data.ledger import Ledger, Told
 from stoker.data.reading.readers import Opened, read_records
 from stoker.data.reading.source import Record
 from stoker.data.rows import TRAINED_KINDS, Row
 from stoker.data.sealing.edits import EMPTY_KEYS, EditBuilder
 from stoker.data.sealing.index import IndexContent
-from stoker.data.sealing.shingles import ShingleBuilder, find_boilerplate, row_words, system_prompt
+from stoker.data.sealing.shingles import ShingleBuilder, find_boilerplate, system_prompt
 from stoker.mailbox.messages import Outbox
 from stoker.spec.jobs import IntakeJob, TokenizerRef
 from stoker.spec.lab import SplitSpec
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from stoker.data.tokens.lengths import RowLengths
 
 _PHASE_ROWS = 20_000
-_BATCH_ROWS = 4096
+_BATCH_ROWS = 8192
 
 
 @dataclass
@@ -42,9 +44,9 @@ class Collected:
 
     checker: Checker
     notes: list[str] = field(default_factory=list)
-    entries: list[LedgerEntry] = field(default_factory=list)
-    entry_of_row: list[int] = field(default_factory=list)
-    is_kept: list[bool] = field(default_factory=list)  # for preference training, row for row with `entry_of_row`
+    ledger: Ledger = field(default_factory=Ledger)
+    place_of_row: array[int] = field(default_factory=lambda: array("Q"))
+    is_kept: bytearray = field(default_factory=bytearray)  # for preference training, row for row
     formats: Counter[str] = field(default_factory=Counter)
     unused_keys: Counter[str] = field(default_factory=Counter)
     unknown_keys: Counter[str] = field(default_factory=Counter)
@@ -63,6 +65,11 @@ class Collected:
         formats = [name for name, _ in self.formats.most_common()]
         return formats[0] if len(formats) == 1 else "mixed: " + ", ".join(formats)
 
+    @property
+    def places(self) -> npt.NDArray[np.int64]:
+        """The place in the ledger of each unique usable row."""
+        return np.array(self.place_of_row, dtype=np.int64)
+
     def all_notes(self) -> list[str]:
         """Return what a person should know of how the file was understood."""
         notes = list(self.notes)
@@ -77,11 +84,10 @@ class Collected:
     def index_content(self, split: SplitSpec) -> IndexContent:
         """Return what the sealed split compares."""
         whole, prompts = self.shingles.finish()
-        entries = [self.entries[place] for place in self.entry_of_row]
         repeated = [system for system, count in self.systems.items() if count > 1]
         return IndexContent(
-            ids=np.array([int(entry.row or "0", 16) for entry in entries], dtype=np.uint64),
-            lines=np.array([entry.line for entry in entries], dtype=np.int64),
+            ids=self.ledger.ids[self.places],
+            lines=self.ledger.lines[self.places],
             whole=whole,
             prompts=prompts,
             boilerplate=find_boilerplate(whole, split.boilerplate_share, repeated),
@@ -97,14 +103,14 @@ def collect(job: IntakeJob, opened: Opened, spool: Path, outbox: Outbox) -> Coll
         collector = _Collector(job, file, opened.notes)
         for source in opened.sources:
             collector.enter(source.member if len(opened.sources) > 1 else "")
-            num_before = len(collector.found.entries)
+            num_before = len(collector.found.ledger)
             for record in read_records(source, job.intake):
                 collector.take(record)
-                if len(collector.found.entries) % _PHASE_ROWS == 0:
-                    outbox.phase("read", len(collector.found.entries))
+                if len(collector.found.ledger) % _PHASE_ROWS == 0:
+                    outbox.phase("read", len(collector.found.ledger))
             if source.member:
                 facts = {"name": source.member, "sha256": opened.hashes[source.member]}
-                collector.found.files.append({**facts, "rows": len(collector.found.entries) - num_before})
+                collector.found.files.append({**facts, "rows": len(collector.found.ledger) - num_before})
         collector.flush()
     _measure(collector, spool)
     return collector.found
@@ -126,18 +132,17 @@ def _measure(collector: _Collector, spool: Path) -> None:
     )
     for code, rows in (("too-long", too_long), ("template", lengths.refused)):
         for row, reason in rows:
-            entry = found.entries[found.entry_of_row[row]]
+            entry = found.ledger.entry(found.place_of_row[row])
             findings.add(code, entry.line, reason, member=entry.member)
 
 
 class _Collector:
-    """Takes records one by one. `member` is the file of a zip that is being read, "" elsewhere."""
+    """Takes records one by one, and does for many rows at once what can be done so."""
 
     def __init__(self, job: IntakeJob, spool: IO[bytes], notes: list[str]) -> None:
         self.found = Collected(Checker(job.dataset.name, job.check), notes=list(notes))
         if job.benchmarks:
-            self.found.prompt_edits = EditBuilder(is_number_free=True)
-        self.member = ""
+            self.found.prompt_edits = EditBuilder(prompts_alone=True)
         self._spool, self._is_repairing = spool, job.check.repair_mojibake
         self._mappings = {mapping.columns: mapping for mapping in job.mappings}
         self._first_places: dict[str, int] = {}
@@ -146,9 +151,17 @@ class _Collector:
 
     def flush(self) -> None:
         """Do what is done for many rows at once."""
+        rows, self._fresh = self._fresh, []
+        if not rows:
+            return
+        self._spool.writelines([orjson.dumps(row.to_json(), option=orjson.OPT_APPEND_NEWLINE) for row in rows])
+        words = self.found.shingles.add_rows(rows)
+        self.found.edits.add_rows(rows, words)
+        if self.found.prompt_edits:
+            self.found.prompt_edits.add_rows(rows, words)
+        self.found.checker.add_rows(rows, words)
         if self.lengths is not None:
-            self.lengths.add(self._fresh)
-        self._fresh.clear()
+            self.lengths.add(rows)
 
     def _start_measuring(self, ref: TokenizerRef | None) -> RowLengths | None:
         if ref is None:
@@ -169,8 +182,11 @@ class _Collector:
             return None
 
     def enter(self, member: str) -> None:
-        """Begin with a file; what is found from now on is in it."""
+        """Begin with a file of a zip, or the only one (""); what is found from now on is in it."""
+        self.flush()
         self.member = member
+        if member:
+            self.found.ledger.begin_member(member)
         self.found.checker.enter(member)
 
     def take(self, record: Record) -> None:
@@ -193,9 +209,8 @@ class _Collector:
     def _quarantine(self, record: Record, problem: RowProblem) -> None:
         if problem.code == "unknown-keys":
             self.found.unknown_keys.update(map(str, record.value))
-        entry = LedgerEntry(record.line, None, "quarantined", problem.code, problem.reason, member=self.member)
-        entry.remedy, entry.excerpt = problem.remedy, excerpt(record.raw)
-        self.found.entries.append(entry)
+        told = Told(problem.code, problem.reason, problem.remedy, excerpt(record.raw))
+        self.found.ledger.add(record.line, None, "quarantined", told)
 
     def _repair(self, row: Row) -> Row:
         content = repaired(row.content)
@@ -209,27 +224,18 @@ class _Collector:
         found.formats[shape.format] += 1
         if shape.unused:
             found.unused_keys.update(shape.unused)
-        place = len(found.entries)
+        place = len(found.ledger)
         if (first := self._first_places.setdefault(row.id, place)) != place:
-            earlier = found.entries[first]
+            earlier = found.ledger.entry(first)
             where = f" of {earlier.member}" if earlier.member != self.member else ""
             reason = f"the same row is on line {earlier.line}{where} (row {first + 1})"
-            found.entries.append(
-                LedgerEntry(row.line, row.id, "duplicate", "duplicate-in-file", reason, member=self.member)
-            )
+            found.ledger.add(row.line, row.id, "duplicate", Told("duplicate-in-file", reason))
             return
-        found.entry_of_row.append(place)
+        found.ledger.add(row.line, row.id, "train")
+        found.place_of_row.append(place)
         found.is_kept.append(row.kind not in TRAINED_KINDS)
-        found.entries.append(LedgerEntry(row.line, row.id, "train", member=self.member))
-        self._spool.write(orjson.dumps(row.to_json(), option=orjson.OPT_APPEND_NEWLINE))
         if (system := system_prompt(row)) is not None:
             found.systems[system] += 1
-        prompt, answer = row_words(row)
-        found.shingles.add_words(prompt, answer)
-        found.edits.add(row, prompt, answer)
-        if found.prompt_edits:
-            found.prompt_edits.add(row, prompt, ())
-        found.checker.add(row, prompt, answer)
         self._fresh.append(row)
         if len(self._fresh) == _BATCH_ROWS:
             self.flush()

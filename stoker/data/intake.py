@@ -6,7 +6,6 @@ Canonical rows wait in a spool file between the two passes, so memory holds only
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +36,12 @@ def take_in(job: IntakeJob, folder: Path, outbox: Outbox) -> dict[str, Any]:
         outbox.phase("read")
         found = collect(job, opened, spool, outbox)
         _refuse_if_nothing_is_left(found, name)
-        outbox.phase("compare", 0, len(found.entry_of_row))
+        outbox.phase("compare", 0, len(found.places))
         content = found.index_content(job.split)
         split = split_rows(content, earlier, benchmarks, job.split)
         if split.too_small and not all(found.is_kept) and not _can_be_proven_otherwise(job):
             raise _too_small(name, split, job)
-        outbox.phase("publish", 0, len(found.entries))
+        outbox.phase("publish", 0, len(found.ledger))
         return publish_dataset(job, found, content, split, spool)
     finally:
         spool.unlink(missing_ok=True)
@@ -52,25 +51,28 @@ def take_in(job: IntakeJob, folder: Path, outbox: Outbox) -> dict[str, Any]:
 
 def _refuse_if_nothing_is_left(found: Collected, name: str) -> None:
     """Raise FileRefused when no row is valid, with the first findings."""
-    if found.entry_of_row:
+    ledger = found.ledger
+    if len(found.places):
         return
-    entries = found.entries
-    if not entries:
+    if not len(ledger):
         raise FileRefused(f"{name} holds no rows", "a file needs at least one row", "write the rows")
-    codes = Counter(entry.code for entry in entries)
-    counted = ", ".join(f"{count} x {code}" for code, count in codes.most_common())
-    first = entries[0]
-    if codes["unknown-keys"] == len(entries):
+    codes = ledger.count_reasons()
+    counted = ", ".join(f"{count} x {code}" for code, count in codes.items())
+    first = ledger.entry(0)
+    if codes.get("unknown-keys") == len(ledger):
         keys = ", ".join(key for key, _ in found.unknown_keys.most_common(12)) or "none"
         refusal = FileRefused(
-            f"no row of {name} has known keys; found: {keys}", f"known: {KNOWN_SHAPES}", first.remedy, line=first.line
+            f"no row of {name} has known keys; found: {keys}",
+            f"known: {KNOWN_SHAPES}",
+            first.told.remedy,
+            line=first.line,
         )
     else:
-        what = f"none of the {len(entries)} rows of {name} can be trained on: {counted}"
-        refusal = FileRefused(what, f"line {first.line}: {first.reason}", first.remedy, line=first.line)
+        what = f"none of the {len(ledger)} rows of {name} can be trained on: {counted}"
+        refusal = FileRefused(what, f"line {first.line}: {first.told.reason}", first.told.remedy, line=first.line)
     refusal.findings = [
-        f"line {entry.line}: {entry.code}: {entry.reason}\n    {entry.excerpt}"
-        for entry in entries[:NUM_FIRST_FINDINGS]
+        f"line {entry.line}: {entry.told.code}: {entry.told.reason}\n    {entry.told.excerpt}"
+        for entry in map(ledger.entry, range(min(len(ledger), NUM_FIRST_FINDINGS)))
     ]
     raise refusal
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from stoker.data.checks.judge import judge
 from stoker.data.collect import Collected
 from stoker.data.dataset import HELDOUT, KEPT, KEPT_HELDOUT, ROWS, SUMMARY
 from stoker.data.findings import REMEDIES, excerpt
-from stoker.data.ledger import LEDGER, LedgerEntry, count_reasons, count_states, write_ledger
+from stoker.data.ledger import LEDGER, Told
 from stoker.data.sealing.index import IndexContent, write_index
 from stoker.data.sealing.split import HELD_OUT, Side, Split, large_clusters
 from stoker.durable import publish_folder, write_json
@@ -22,7 +22,7 @@ from stoker.spec.jobs import IntakeJob
 
 NUM_LARGEST_CLUSTERS = 10
 _STATE_OF_SIDE = {
-    Side.TRAINED: "train", Side.SEALED: "held_out", Side.NEAR_SEALED: "held_out", Side.SEALED_COPY: "held_out",
+    Side.OPEN: "train", Side.TRAINED: "train", Side.SEALED: "held_out", Side.NEAR_SEALED: "held_out", Side.SEALED_COPY: "held_out",
     Side.DUPLICATE: "duplicate", Side.QUARANTINED: "quarantined",
 }  # fmt: skip
 
@@ -31,7 +31,7 @@ def publish_dataset(
     job: IntakeJob, found: Collected, content: IndexContent, split: Split, spool: Path
 ) -> dict[str, Any]:
     """Publish `job.dataset.folder` and return its summary. `spool` holds the canonical rows in order."""
-    _complete_ledger(found.entries, found.entry_of_row, split)
+    _complete_ledger(found, split)
     summary = _summary(job, found, split, content)
     manifest_facts = {"dataset": job.dataset.id, "file_sha256": job.file_sha256}
     with publish_folder(job.dataset.folder, manifest_facts, fault="dataset") as staging:
@@ -47,19 +47,17 @@ def publish_dataset(
             split.rows(Side.SEALED),
             (content.ids[held_out], content.lines[held_out]),
         )
-        write_ledger(staging / LEDGER, found.entries)
+        found.ledger.write(staging / LEDGER)
         write_json(staging / SUMMARY, summary)
     return summary
 
 
-def _complete_ledger(entries: Sequence[LedgerEntry], entry_of_row: Sequence[int], split: Split) -> None:
-    for row, place in enumerate(entry_of_row):
-        entry = entries[place]
-        entry.state = _STATE_OF_SIDE[Side(int(split.side[row]))]
-        entry.cluster = int(split.clusters[row]) if split.clusters[row] >= 0 else None
-        if row in split.reasons:
-            entry.code, entry.reason = split.reasons[row]
-            entry.remedy = REMEDIES.get(entry.code, "")
+def _complete_ledger(found: Collected, split: Split) -> None:
+    places = found.places
+    states = [_STATE_OF_SIDE[Side(side)] for side in range(len(Side))]
+    found.ledger.settle(places, [states[side] for side in split.side.tolist()], split.clusters)
+    for row, (code, reason) in split.reasons.items():
+        found.ledger.tell(int(places[row]), Told(code, reason, REMEDIES.get(code, "")))
 
 
 def _write_rows(
@@ -72,9 +70,9 @@ def _write_rows(
         rows = stack.enter_context(spool.open("rb"))
         names = ((ROWS, HELDOUT), (KEPT, KEPT_HELDOUT)) if any(found.is_kept) else ((ROWS, HELDOUT),)
         files = [[stack.enter_context((staging / name).open("wb")) for name in pair] for pair in names]
-        for row, record in enumerate(rows):
-            side, cluster = Side(int(split.side[row])), int(split.clusters[row])
-            train, heldout = files[found.is_kept[row]]
+        dealt = zip(rows, split.side.tolist(), split.clusters.tolist(), found.is_kept, strict=True)
+        for row, (record, side, cluster, is_kept) in enumerate(dealt):
+            train, heldout = files[is_kept]
             if large.get(cluster) == "":
                 large[cluster] = excerpt(record)
             if side == Side.TRAINED:
@@ -85,7 +83,8 @@ def _write_rows(
                 heldout.write(record.rstrip()[:-1] + b"," + extra[1:] + b"\n")
                 num_held_out += 1
             elif side == Side.QUARANTINED:
-                found.entries[found.entry_of_row[row]].excerpt = excerpt(record)
+                place = int(found.places[row])
+                found.ledger.tell(place, replace(found.ledger.told_of(place), excerpt=excerpt(record)))
     return num_trained, num_held_out
 
 
@@ -98,12 +97,12 @@ def _representatives(content: IndexContent, split: Split) -> set[int]:
 
 
 def _summary(job: IntakeJob, found: Collected, split: Split, content: IndexContent) -> dict[str, Any]:
-    counts = count_states(found.entries)
-    num_kept = int((np.array(found.is_kept, bool) & (split.side == Side.TRAINED)).sum())
+    counts = found.ledger.count_states()
+    num_kept = int((np.frombuffer(found.is_kept, np.bool_) & (split.side == Side.TRAINED)).sum())
     notes = [*found.all_notes(), *split.notes]
     if num_kept:
         notes.append(f"{num_kept} preference rows are kept; supervised training skips them")
-    reasons = count_reasons(found.entries)
+    reasons = found.ledger.count_reasons()
     for code, text in (
         ("near-sealed", "near sealed rows and are held out"),
         ("sealed-copy", "copies of held-out rows and stay held out"),
@@ -117,7 +116,7 @@ def _summary(job: IntakeJob, found: Collected, split: Split, content: IndexConte
         "id": job.dataset.id, "name": job.dataset.name, "file_sha256": job.file_sha256, "format": found.format,
         **counts, "preference_rows": num_kept, "reasons": reasons, "notes": notes,
         "num_clusters": split.num_clusters, "sealed_clusters": len(split.sealed_clusters), "largest_clusters": [],
-        **judge(found.checker.finish(), found.entries, split, job.check),
+        **judge(found.checker.finish(), found.ledger, split, job.check),
         "tokens": found.tokens, "too_small": split.too_small, "num_boilerplate_shingles": len(content.boilerplate),
         "similarity": job.split.similarity, "boilerplate_share": job.split.boilerplate_share,
         "bytes": job.file.stat().st_size, "files": found.files,

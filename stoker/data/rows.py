@@ -133,8 +133,16 @@ class Row:
 
     def answer(self) -> str:
         """Return the answer's first text ("" when it only calls tools); the whole text of plain text."""
-        return (self.text or "") if self.messages is None else str(self.answer_messages()[0]["content"])
+        content = self.content
+        if content.messages is None:
+            return content.text or ""
+        turn = content.messages[self._last_assistant()] if content.chosen is None else content.chosen[0]
+        return str(turn["content"])
 
     def _last_assistant(self) -> int:
-        assert self.messages is not None
-        return max(i for i, message in enumerate(self.messages) if message["role"] == "assistant")
+        messages = self.content.messages
+        assert messages is not None
+        place = len(messages) - 1
+        while messages[place]["role"] != "assistant":
+            place -= 1
+        return place

@@ -15,7 +15,8 @@ from stoker.data.checks.rules import RULES
 from stoker.data.checks.score import score_of
 from stoker.data.checks.text import find_secret
 from stoker.data.formats.recognise import convert
-from stoker.data.sealing.shingles import row_words
+from stoker.data.sealing.shingles import RowWords
+from stoker.data.sealing.words import Vocabulary
 from stoker.spec.lab import CheckSpec
 
 NOUNS = [
@@ -47,9 +48,8 @@ def clean_rows(num: int, seed: int = 0) -> list[dict[str, Any]]:
 
 def check(rows: list[dict[str, Any]], **settings: Any) -> Findings:
     checker = Checker("rows.jsonl", CheckSpec(**settings))
-    for line, record in enumerate(rows, 1):
-        row = convert(record, line)[0]
-        checker.add(row, *row_words(row))
+    converted = [convert(record, line)[0] for line, record in enumerate(rows, 1)]
+    checker.add_rows(converted, RowWords.of(converted, Vocabulary()))
     return checker.finish()
 
 

@@ -8,14 +8,15 @@ import random
 import numpy as np
 import pytest
 
+from stoker.data.rows import Row
 from stoker.data.sealing.neighbours import best_match, find_clusters, near_pairs, pair_similarity
-from stoker.data.sealing.shingles import EMPTY_HASHES, ShingleBuilder, ShingleSets, find_boilerplate, words_of
+from stoker.data.sealing.shingles import EMPTY_HASHES, ShingleBuilder, ShingleSets, find_boilerplate
 
 
 def sets_of(texts: list[str]) -> ShingleSets:
     builder = ShingleBuilder()
     for text in texts:
-        builder.add_words([], words_of(text))
+        builder.add(Row.from_content(1, text=text))
     return builder.finish()[0]
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from stoker.data.rows import Row
-from stoker.data.sealing.shingles import ShingleBuilder, ShingleSets, find_boilerplate, words_of
+from stoker.data.sealing.shingles import ShingleBuilder, ShingleSets, find_boilerplate
+from stoker.data.sealing.words import words_of
 
 
 def sets_of(*texts: str) -> ShingleSets:
     builder = ShingleBuilder()
     for text in texts:
-        builder.add_words([], words_of(text))
+        builder.add(Row.from_content(1, text=text))
     return builder.finish()[0]
 
 

@@ -1,6 +1,6 @@
-"""Checks that every row of a file goes through, one at a time, and those that need all of them.
+"""Checks that every row of a file goes through, many at a time, and those that need all of them.
 
-Only hashes, lengths and the first few examples are kept, so that a million rows fit in memory. Rows come with their folded
+Only hashes, lengths and the first few examples are kept, so that a million rows fit in memory. Rows come with their hashed
 words, which the sealed split needs as well.
 """
 
@@ -11,14 +11,16 @@ from array import array
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 import xxhash
 
 from stoker.data.checks.finding import MAX_SHOWN, Findings
-from stoker.data.checks.text import is_refusal, text_findings
+from stoker.data.checks.text import is_refusal, suspects, text_findings
 from stoker.data.rows import Row
+from stoker.data.sealing.shingles import RowWords, row_words
 from stoker.spec.lab import CheckSpec
 
 MIN_LEAK_WORDS = 5
@@ -37,6 +39,7 @@ _SCRIPTS = re.compile(
     "|(?P<Japanese>[\u3040-\u30ff])|(?P<Chinese>[\u4e00-\u9fff])|(?P<Korean>[\uac00-\ud7af])"
 )
 _SCRIPT_CHARS = 200
+_HASH_BYTES = 8
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -61,31 +64,38 @@ class Checker:
             self._members.append(member)
             self._first_places.append(len(self._lines))
 
-    def add(self, row: Row, prompt: Sequence[str], answer: Sequence[str]) -> None:
-        """Check a row; `prompt` and `answer` are their folded words."""
-        text = row_text(row)
-        for code, what in text_findings(text):
-            self.findings.add(code, row.line, what, member=self._members[-1])
-        self._note_script(text)
-        if row.messages is None:
-            return
+    def add_rows(self, rows: Sequence[Row], words: RowWords) -> None:
+        """Check rows; `words` are theirs."""
+        texts = [row_text(row) for row in rows]
+        for place in suspects(texts):
+            for code, what in text_findings(texts[place]):
+                self.findings.add(code, rows[place].line, what, member=self._members[-1])
+        for text in texts:
+            self._note_script(text)
+        view, begin = memoryview(words.hashes.tobytes()), 0
+        for row, num_prompt, num_answer in zip(rows, words.num_prompt.tolist(), words.num_answer.tolist(), strict=True):
+            middle = begin + num_prompt * _HASH_BYTES
+            end = middle + num_answer * _HASH_BYTES
+            if row.messages is not None:
+                self._note_answer(row, view[begin:middle], view[middle:end])
+            begin = end
+
+    def _note_answer(self, row: Row, prompt: memoryview, answer: memoryview) -> None:
+        """`prompt` and `answer` are the hashes of their words."""
         words = row.answer()
         if is_refusal(words):
             self.findings.add("refusals", row.line, words, member=self._members[-1])
-        self._note_answer(row, " ".join(prompt), " ".join(answer), len(answer), words)
-
-    def _note_answer(self, row: Row, prompt: str, answer: str, num_words: int, words: str) -> None:
-        if num_words >= MIN_LEAK_WORDS and answer in prompt:
+        if len(answer) >= MIN_LEAK_WORDS * _HASH_BYTES and _may_leak(prompt, answer) and _leaks(row):
             self._leaks.append((len(self._lines), words))
-        answer_hash = _hash(answer)
+        answer_hash = xxhash.xxh3_64_intdigest(answer)
         self._lines.append(row.line)
-        is_pair = row.kind == "preference"  # many pairs of one prompt are how such data is made
-        self._prompts.append(
-            int(row.id, 16) if is_pair else _hash(prompt) ^ (_hash(repr(row.tools)) if row.tools else 0)
-        )
+        if row.kind == "preference":  # many pairs of one prompt are how such data is made
+            self._prompts.append(int(row.id, 16))
+        else:
+            self._prompts.append(xxhash.xxh3_64_intdigest(prompt) ^ (_hash(repr(row.tools)) if row.tools else 0))
         self._answers.append(answer_hash)
         self._num_chars.append(len(words))
-        self._is_open_end.append(_OPEN_END.search(words) is not None)
+        self._is_open_end.append(_OPEN_END.match(words[-1:]) is not None)
         if len(self._labels) <= MAX_LABELS:
             self._labels.setdefault(answer_hash, words)
 
@@ -93,9 +103,12 @@ class Checker:
         if text.isascii():
             self._scripts["Latin"] += 1
             return
-        found = Counter(match.lastgroup for match in _SCRIPTS.finditer(text[:_SCRIPT_CHARS]))
+        found: Counter[str] = Counter()
+        for character, number in Counter(text[:_SCRIPT_CHARS]).items():
+            if (script := script_of(character)) is not None:
+                found[script] += number
         if found:
-            self._scripts[str(found.most_common(1)[0][0])] += 1
+            self._scripts[found.most_common(1)[0][0]] += 1
 
     def finish(self) -> Findings:
         """Return everything, the checks over all rows included."""
@@ -132,7 +145,8 @@ class Checker:
         np.maximum.at(high, group, answers[order])
         is_conflict = (low != high)[group]
         first = np.concatenate(([0], np.flatnonzero(np.diff(group)) + 1))
-        for place in np.flatnonzero(is_conflict):
+        conflicts = np.flatnonzero(is_conflict)
+        for place in conflicts[np.argsort(lines[order[conflicts]], kind="stable")]:
             start = first[group[place]]
             here, other = int(order[place]), int(order[start + 1 if place == start else start])
             where = f" of {self._member(other)}" if self._member(other) != self._member(here) else ""
@@ -172,6 +186,24 @@ def is_label_set(num_answers: int, num_distinct: int) -> bool:
     """Tell whether answers come from a short list: then they are labels."""
     most = min(MAX_LABELS, max(2, _LABEL_SHARE * num_answers))
     return num_answers >= MIN_ROWS_FOR_LABELS and num_distinct <= most
+
+
+def _may_leak(prompt: memoryview, answer: memoryview) -> bool:
+    """Tell whether the answer's words but the first and last stand in the prompt; those two may be parts of words there."""
+    inner = answer[_HASH_BYTES:-_HASH_BYTES]
+    return len(inner) <= len(prompt) and prompt.tobytes().find(inner) >= 0
+
+
+def _leaks(row: Row) -> bool:
+    prompt, answer = row_words(row)
+    return " ".join(answer) in " ".join(prompt)
+
+
+@lru_cache(maxsize=65_536)
+def script_of(character: str) -> str | None:
+    """Return the writing system of a letter, None for other characters and systems that are not told apart."""
+    match = _SCRIPTS.match(character)
+    return None if match is None else match.lastgroup
 
 
 def _hash(text: str) -> int:

@@ -1,10 +1,16 @@
-"""What the words of one row give away: encoding damage, secrets, refusals, templates that were not filled in."""
+"""What the words of one row give away: encoding damage, secrets, refusals, templates that were not filled in.
+
+`suspects` asks of a batch of texts in one pass which of them `text_findings` could have anything to say of; few have.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from ftfy.badness import is_bad
 
 _PLACEHOLDER = re.compile(
@@ -36,6 +42,20 @@ _CARD = re.compile(
     r"4\d{15}|(?:5[1-5]|2[2-7])\d{14}|3[47]\d{13}|6(?:011|2\d\d|4[4-9]\d|5\d\d)\d{12}|35\d{14}|3(?:0[0-5]|[689]\d)\d{11}"
 )
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
+
+# RE2 finds any of these in one pass. Each part matches wherever the pattern above that it stands for does, and more.
+_TRIGGERS = (
+    r"\x{FFFD}|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x{9f}]|[ÂÃâÐÑð€™ï]|\{\{|<(?:INSERT|YOUR|ADD)|\[(?:INSERT|YOUR)|PRIVATE KEY-"
+    r"|AKIA|ASIA|gh[pousr]_|github_pat_|xox[abprs]-|AIza|hf_|sk-[A-Za-z0-9_-]{20}|eyJ|[\w.+-]@[\w-]|[^\x00-\x7f]@|@[^\x00-\x7f]"
+    r"|(?:\p{Nd}[ -]?){13}"
+)
+
+
+def suspects(texts: Sequence[str]) -> list[int]:
+    """Return the places of the texts that `text_findings` must look at; it finds nothing in the others."""
+    found = pc.match_substring_regex(pa.array(texts, pa.large_string()), _TRIGGERS)
+    places: list[int] = np.flatnonzero(found.to_numpy(zero_copy_only=False)).tolist()
+    return places
 
 
 def text_findings(text: str) -> Iterator[tuple[str, str]]:

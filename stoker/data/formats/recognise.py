@@ -58,8 +58,7 @@ _MAX_CACHED_SHAPES = 4096
 
 def shape_of(record: Record) -> Shape | None:
     """Return the format of a record with canonical names, or None when its keys are not known."""
-    label = first_of(LABEL_KEYS, record)
-    key = tuple(record), label is not None and isinstance(record[label], bool)
+    key = tuple(record), _has_label(record)
     try:
         return _shapes[key]
     except KeyError:
@@ -69,6 +68,13 @@ def shape_of(record: Record) -> Shape | None:
         return shape
 
 
+def _has_label(record: Record) -> bool:
+    for name in LABEL_KEYS:
+        if name in record:
+            return isinstance(record[name], bool)
+    return False
+
+
 def is_known_shape(record: Record) -> bool:
     """Tell whether a JSON object is a row by itself."""
     return shape_of(canonical_names(record)) is not None
@@ -76,6 +82,12 @@ def is_known_shape(record: Record) -> bool:
 
 def convert(value: Any, line: int) -> tuple[Row, Shape]:
     """Return the canonical row of a JSON value and its format; RowProblem when it can't be used."""
+    content, shape = convert_content(value)
+    return Row.of(line, content), shape
+
+
+def convert_content(value: Any) -> tuple[Content, Shape]:
+    """Return what a JSON value says, without an id, and its format; RowProblem when it can't be used."""
     if not isinstance(value, dict):
         raise RowProblem("not-object", f"the row is {shown(value)}, not an object")
     record = canonical_names(value)
@@ -84,13 +96,13 @@ def convert(value: Any, line: int) -> tuple[Row, Shape]:
         if shape is None:
             keys = ", ".join(map(str, list(value)[:12])) or "none"
             raise RowProblem("unknown-keys", f"keys {keys} are no known format")
-        return Row.of(line, shape.convert(record)), shape
+        return shape.convert(record), shape
     except RowProblem:
         filled = _without_nulls(record)
         other = None if filled is None else shape_of(filled)
         if filled is None or other is None or (shape is not None and other.format == shape.format):
             raise
-        return Row.of(line, other.convert(filled)), other
+        return other.convert(filled), other
 
 
 def _without_nulls(record: Record) -> Record | None:
@@ -240,7 +252,8 @@ def _chat(messages: list[Message], tools: list[dict[str, Any]] | None = None) ->
 
 
 def _tools(record: Record) -> list[dict[str, Any]] | None:
-    return normalise_tools(record.get("tools") or record.get("functions"))
+    given = record.get("tools") or record.get("functions")
+    return normalise_tools(given) if given else None
 
 
 def _turns(conversation: Any, key: str) -> list[Message]:

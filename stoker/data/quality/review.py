@@ -7,7 +7,8 @@ cleans a test by the same eye as the training rows measures that eye.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import numpy as np
 
@@ -23,7 +24,8 @@ from stoker.data.quality.outliers import find_outliers
 from stoker.data.quality.recommend import Judged, recommend
 from stoker.data.quality.signals import Signal
 from stoker.data.sealing.index import Index
-from stoker.data.sealing.shingles import row_words
+from stoker.data.sealing.shingles import RowWords
+from stoker.data.sealing.words import Vocabulary
 from stoker.mailbox.row_losses import Visits
 from stoker.spec.lab import CheckSpec
 
@@ -33,6 +35,7 @@ FINDING_STRENGTHS = {
 }  # fmt: skip
 """How much a finding of the checks speaks against its row. Conflicts are weighed by `consistency`, with the neighbours' words."""
 _MAX_FINDINGS = 100_000
+_CHECKED_ROWS = 4096
 
 
 @dataclass(slots=True)
@@ -91,7 +94,7 @@ def _signals(
     if review.is_labelled:
         yield from find_wrong_labels(features)
     yield from _inconsistent(dataset, name, features)
-    yield from _findings(dataset, name, features, spec)
+    yield from _findings(dataset, name, spec)
     if runs:
         seen = np.unique(np.concatenate([visits.row for visits in runs]))
         review.num_with_losses = int(np.isin(features.ids, seen).sum())
@@ -111,17 +114,16 @@ def _inconsistent(dataset: Dataset, name: str, features: Features) -> Iterator[S
     yield from find_inconsistent(features, prompts, boilerplate)
 
 
-def _findings(dataset: Dataset, name: str, features: Features, spec: CheckSpec) -> Iterator[Signal]:
+def _findings(dataset: Dataset, name: str, spec: CheckSpec) -> Iterator[Signal]:
     """Check the rows again with the same functions: the dataset keeps only the first findings of each code."""
     checker = Checker(name, spec, max_shown=_MAX_FINDINGS)
-    for row in dataset.each_train_row():
-        checker.add(row, *row_words(row))
-    place_of_line: dict[int, int] = {}
-    for place, line in enumerate(features.lines.tolist()):
-        place_of_line.setdefault(line, place)
+    numbered = (replace(row, line=place) for place, row in enumerate(dataset.each_train_row()))
+    vocabulary = Vocabulary()
+    while rows := list(islice(numbered, _CHECKED_ROWS)):
+        checker.add_rows(rows, RowWords.of(rows, vocabulary))
     for finding in checker.finish().shown:
         strength = FINDING_STRENGTHS.get(finding.code)
         if strength is not None and finding.line is not None:
             what = " ".join(finding.excerpt.split())[:80]
             words = f"{finding.code}: {RULES[finding.code].title} ({what})"
-            yield Signal(place_of_line[finding.line], "finding", strength, words)
+            yield Signal(finding.line, "finding", strength, words)

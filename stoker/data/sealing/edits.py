@@ -21,7 +21,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from stoker.data.rows import Row
-from stoker.data.sealing.shingles import Indices, row_words, system_prompt, words_of
+from stoker.data.sealing.shingles import Indices, RowWords, row_texts, row_words, system_prompt
+from stoker.data.sealing.words import Vocabulary, squeezed, words_of
 
 Keys = npt.NDArray[np.uint64]
 
@@ -73,10 +74,10 @@ EMPTY_KEYS = EditKeys(np.zeros(0, np.uint64), np.zeros(0, np.int64))
 
 
 class EditBuilder:
-    """Collects the keys of rows. `is_number_free`: a number changed is another row, as in questions that stand alone."""
+    """Collects the keys of rows, or of their prompts alone: then a number changed is another row."""
 
-    def __init__(self, *, is_number_free: bool = False) -> None:
-        self._is_number_free = is_number_free
+    def __init__(self, *, prompts_alone: bool = False) -> None:
+        self._prompts_alone = prompts_alone
         self._vocabulary = _Vocabulary()
         self._words: list[int] = []
         self._sizes: list[int] = []
@@ -85,9 +86,21 @@ class EditBuilder:
         self._num_rows = 0
         self._chunks: list[EditKeys] = []
 
-    def add(self, row: Row, prompt: Sequence[str], answer: Sequence[str]) -> None:
-        """Add a row with its folded words."""
-        words = [*prompt[self._system_size(row) :], *answer]
+    def add_rows(self, rows: Sequence[Row], words: RowWords) -> None:
+        """Add rows; `words` are theirs."""
+        for row, num_prompt, num_answer in zip(rows, words.num_prompt.tolist(), words.num_answer.tolist(), strict=True):
+            num_words = num_prompt + (0 if self._prompts_alone else num_answer) - self._system_size(row)
+            if num_words > MAX_WORDS and (text := self._squeezed_row(row)):
+                self._sizes.append(0)
+                self._spaceless.append(xxhash.xxh3_64_intdigest(text, _SPACELESS))
+            else:
+                self._add_words(row)
+        if len(self._sizes) >= _CHUNK_ROWS:
+            self._flush()
+
+    def _add_words(self, row: Row) -> None:
+        prompt, answer = row_words(row)
+        words = [*prompt[self._system_size(row) :], *(() if self._prompts_alone else answer)]
         if len(words) <= MAX_WORDS:
             self._words.extend(map(self._vocabulary.__getitem__, words))
             self._sizes.append(len(words))
@@ -96,8 +109,13 @@ class EditBuilder:
             self._sizes.append(0)
             spaceless = "".join(words)
         self._spaceless.append(xxhash.xxh3_64_intdigest(spaceless.encode("utf-8", "surrogatepass"), _SPACELESS))
-        if len(self._sizes) >= _CHUNK_ROWS:
-            self._flush()
+
+    def _squeezed_row(self, row: Row) -> bytes:
+        """Return the characters of a row's words, less its system prompt."""
+        prompt, answer = row_texts(row)
+        system = system_prompt(row)
+        asked = squeezed(prompt)[len(squeezed(system)) if system is not None else 0 :]
+        return asked if self._prompts_alone else asked + squeezed(answer)
 
     def finish(self) -> EditKeys:
         """Return the keys of all rows, those of families less their changes."""
@@ -131,7 +149,7 @@ class EditBuilder:
         all_rows = np.arange(first, self._num_rows, dtype=np.int64)
         whole, changes, place = _sequence_keys(words, sizes)
         is_used = sizes[place] >= MIN_WORDS
-        if self._is_number_free:
+        if self._prompts_alone:
             is_used &= (words & _HAS_DIGIT) == 0
         keys = np.concatenate((whole[sizes > 0], spaceless, changes[is_used]))
         # the lowest bit of a row number tells changes from what a row says as a whole
@@ -141,10 +159,8 @@ class EditBuilder:
 
 def keys_of(rows: Sequence[Row], *, prompts_alone: bool = False) -> EditKeys:
     """Return the keys of a few rows, or of their prompts alone."""
-    builder = EditBuilder(is_number_free=prompts_alone)
-    for row in rows:
-        prompt, answer = row_words(row)
-        builder.add(row, prompt, () if prompts_alone else answer)
+    builder = EditBuilder(prompts_alone=prompts_alone)
+    builder.add_rows(rows, RowWords.of(rows, Vocabulary()))
     return builder.finish()
 
 

@@ -1,12 +1,13 @@
 """Which rows are near each other: MinHash proposes clusters inside a file, an exact join guards what is sealed.
 
-`find_clusters` may miss a pair now and then, as MinHash does; nothing is trained or sealed on its word alone.
+Rows that hold too little of what any other row holds are left out first. `find_clusters` may miss a pair now and then, as MinHash does; nothing is trained or sealed on its word alone.
 `near_pairs` misses none: it counts shared shingles by a sparse product. It is run with few rows on one side
 (sealed rows, candidates for sealing, benchmark items), where it is cheap.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,7 +16,7 @@ from rensa import RMinHash
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
-from stoker.data.sealing.shingles import Hashes, Indices, ShingleSets, is_member, sorted_unique
+from stoker.data.sealing.shingles import Hashes, Indices, ShingleSets, is_member, shares_prefix, sorted_unique
 
 Scores = npt.NDArray[np.float64]
 
@@ -165,6 +166,27 @@ def _incidence(sets: ShingleSets, vocabulary: Hashes) -> csr_array:
 
 def _cluster(sets: ShingleSets, similarity: float) -> Indices:
     """Return for each row the index of its cluster's first row."""
+    labels = np.arange(len(sets), dtype=np.int64)
+    rows = np.flatnonzero(_may_have_neighbours(sets, similarity))
+    if len(rows):
+        labels[rows] = rows[_cluster_likely(sets.take(rows), similarity)]
+    return labels
+
+
+def _may_have_neighbours(sets: ShingleSets, similarity: float) -> npt.NDArray[np.bool_]:
+    """Tell which rows have enough shingles that another row holds too; the others are near nothing, and most are others.
+
+    What two rows share is at least `similarity` of either. No set may be empty.
+    """
+    ordered = np.sort(sets.flat)
+    repeated = sorted_unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    del ordered
+    num_shared = np.add.reduceat(shares_prefix(sets.flat, repeated), sets.offsets[:-1], dtype=np.int64)
+    likely: npt.NDArray[np.bool_] = num_shared >= similarity * sets.sizes - 1e-9
+    return likely
+
+
+def _cluster_likely(sets: ShingleSets, similarity: float) -> Indices:
     signatures = _signatures(sets)
     rows_per_band = _rows_per_band(similarity)
     num_rows = len(sets)
@@ -198,7 +220,10 @@ def _signatures(sets: ShingleSets) -> Hashes:
         matrix = RMinHash.digest_matrix_from_flat_token_hashes(
             flat, (offsets - offsets[0]).astype(np.uint64), num_perm=NUM_PERMUTATIONS, seed=_MINHASH_SEED
         )
-        signatures[start:end] = matrix.to_rows()
+        numbers = itertools.chain.from_iterable(matrix.to_rows())
+        signatures[start:end] = np.fromiter(numbers, np.uint32, (end - start) * NUM_PERMUTATIONS).reshape(
+            end - start, -1
+        )
     return signatures
 
 

@@ -1,7 +1,7 @@
 """Rows as sets of shingles (hashed word 3-grams), so that similarity is the Jaccard similarity of two sets.
 
-Case, punctuation and spacing don't count; characters of scripts written without spaces count as words. A text shorter
-than three words is one shingle. Hashes are fixed for ever (xxh3 and constants): sets of different files and times compare.
+A text shorter than three words is one shingle. Hashes are fixed for ever (of words, and constants): sets of different files and
+times compare.
 Tool definitions are left out; they are repeated from row to row.
 
 Boilerplate: what more than a share of a file's rows hold, and system prompts that repeat in it, says nothing about
@@ -10,8 +10,6 @@ whether two rows are the same. It is a property of a file; two rows are compared
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -19,9 +17,9 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 import orjson
-import xxhash
 
-from stoker.data.rows import Message, Row
+from stoker.data.rows import Content, Message, Row
+from stoker.data.sealing.words import Vocabulary, words_of
 
 Hashes = npt.NDArray[np.uint32]
 Indices = npt.NDArray[np.int64]
@@ -31,11 +29,7 @@ SHINGLE_WORDS = 3
 MIN_ROWS_FOR_BOILERPLATE = 20
 MIN_BOILERPLATE_ROWS = 8
 _CHUNK_ROWS = 4096
-_MAX_VOCABULARY = 2_000_000
 
-_FOLD = str.maketrans({chr(code): " " for code in range(128) if not chr(code).isalnum()})
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff"
-_WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
 _FIRST, _SECOND = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
 _PADDING = 0x165667B19E3779F9
 
@@ -81,25 +75,23 @@ class ShingleBuilder:
     """Collects texts and turns them into two families of sets: of whole rows, and of their prompts alone."""
 
     def __init__(self) -> None:
-        self._vocabulary = _Vocabulary()
-        self._words: list[int] = []
-        self._num_words: list[int] = []
-        self._num_prompt_words: list[int] = []
+        self._vocabulary = Vocabulary()
+        self._rows: list[Row] = []
         self._whole: list[tuple[Hashes, Indices]] = []
         self._prompts: list[tuple[Hashes, Indices]] = []
 
     def add(self, row: Row) -> None:
         """Add a row's words: its prompt, then its answer. Plain text has no prompt."""
-        self.add_words(*row_words(row))
-
-    def add_words(self, prompt: Sequence[str], answer: Sequence[str]) -> None:
-        hashes = self._vocabulary
-        self._words.extend(map(hashes.__getitem__, prompt))
-        self._words.extend(map(hashes.__getitem__, answer))
-        self._num_prompt_words.append(len(prompt))
-        self._num_words.append(len(prompt) + len(answer))
-        if len(self._num_words) >= _CHUNK_ROWS:
+        self._rows.append(row)
+        if len(self._rows) >= _CHUNK_ROWS:
             self._flush()
+
+    def add_rows(self, rows: Sequence[Row]) -> RowWords:
+        """Add rows at once and return their words."""
+        self._flush()
+        words = RowWords.of(rows, self._vocabulary)
+        self._add_hashed(words)
+        return words
 
     def finish(self) -> tuple[ShingleSets, ShingleSets]:
         """Return the sets of whole rows and of prompts, row for row."""
@@ -107,12 +99,13 @@ class ShingleBuilder:
         return _join(self._whole), _join(self._prompts)
 
     def _flush(self) -> None:
-        words = np.array(self._words, dtype=np.uint64)
-        sizes = np.array(self._num_words, dtype=np.int64)
-        prompt_sizes = np.array(self._num_prompt_words, dtype=np.int64)
-        self._words, self._num_words, self._num_prompt_words = [], [], []
-        if len(self._vocabulary) > _MAX_VOCABULARY:
-            self._vocabulary.clear()
+        rows, self._rows = self._rows, []
+        if rows or not self._whole:
+            self._add_hashed(RowWords.of(rows, self._vocabulary))
+
+    def _add_hashed(self, given: RowWords) -> None:
+        words, prompt_sizes = given.hashes, given.num_prompt
+        sizes = prompt_sizes + given.num_answer
         rows, positions, hashes = _shingle(words, sizes)
         self._whole.append(_unique_sets(rows, hashes, len(sizes)))
         is_prompt = positions + SHINGLE_WORDS <= prompt_sizes[rows]
@@ -123,20 +116,34 @@ class ShingleBuilder:
         self._prompts.append(_unique_sets(prompt_rows, np.concatenate((hashes[is_prompt], short_hashes)), len(sizes)))
 
 
+@dataclass(frozen=True, slots=True)
+class RowWords:
+    """The hashed words of rows, row after row: of each its prompt's, then its answer's."""
+
+    hashes: npt.NDArray[np.uint64]
+    num_prompt: Indices
+    num_answer: Indices
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], vocabulary: Vocabulary) -> RowWords:
+        hashes, sizes = vocabulary.hash_texts([text for row in rows for text in row_texts(row)])
+        return cls(hashes, sizes[0::2], sizes[1::2])
+
+
 def row_words(row: Row) -> tuple[list[str], list[str]]:
     """Return the words of a row's prompt and of its answer."""
-    if row.messages is None:
-        return [], words_of(row.text or "")
-    return words_of(_joined(row.prompt_messages())), words_of(_joined(row.answer_messages()))
+    prompt, answer = row_texts(row)
+    return words_of(prompt), words_of(answer)
 
 
-def words_of(text: str) -> list[str]:
-    """Return the folded words of a text; a text without any is one word, itself."""
-    if text.isascii():
-        words = text.lower().translate(_FOLD).split()
-    else:
-        words = _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
-    return words or text.split()
+def row_texts(row: Row) -> tuple[str, str]:
+    """Return the text of a row's prompt and of its answer, tool calls among them. Plain text has no prompt."""
+    messages = row.content.messages
+    if messages is None:
+        return "", row.text or ""
+    if len(messages) == 2 and len(messages[0]) == 2 and len(messages[1]) == 2 and row.content.chosen is None:
+        return messages[0]["content"], messages[1]["content"]  # most rows: a question and its answer
+    return _joined(row.prompt_messages()), _joined(row.answer_messages())
 
 
 def system_prompt(row: Row) -> str | None:
@@ -157,7 +164,7 @@ def find_boilerplate(sets: ShingleSets, share: float, repeated: Iterable[str] = 
     common = values[counts > max(share * len(sets), MIN_BOILERPLATE_ROWS)]
     builder = ShingleBuilder()
     for text in repeated:
-        builder.add_words([], words_of(text))
+        builder.add(Row("", 0, Content(text=text)))
     return np.union1d(common, builder.finish()[0].flat).astype(np.uint32)
 
 
@@ -173,21 +180,29 @@ def sorted_unique(values: npt.NDArray[IntegerType]) -> npt.NDArray[IntegerType]:
 
 def is_member(values: Hashes, members: Hashes) -> npt.NDArray[np.bool_]:
     """Tell for each value whether it is in `members` (sorted, unique)."""
+    found = np.zeros(len(values), bool)
     if len(members) == 0:
-        return np.zeros(len(values), bool)
-    places = np.searchsorted(members, values)
+        return found
+    likely = np.flatnonzero(shares_prefix(values, members))
+    places = np.searchsorted(members, values[likely])
     places[places == len(members)] = 0
-    found: npt.NDArray[np.bool_] = members[places] == values
+    found[likely] = members[places] == values[likely]
     return found
 
 
-class _Vocabulary(dict[str, int]):
-    def __missing__(self, word: str) -> int:
-        value = self[word] = xxhash.xxh3_64_intdigest(word.encode("utf-8", "surrogatepass"))
-        return value
+def shares_prefix(values: Hashes, members: Hashes) -> npt.NDArray[np.bool_]:
+    """Tell for each value whether some member has the same first bits: always true of a member, seldom of another."""
+    bits = min(26, max(16, len(members).bit_length() + 5))
+    shift = np.uint32(32 - bits)
+    table = np.zeros(1 << bits, np.bool_)
+    table[members >> shift] = True
+    found: npt.NDArray[np.bool_] = table[values >> shift]
+    return found
 
 
 def _joined(messages: Sequence[Message]) -> str:
+    if len(messages) == 1 and "tool_calls" not in messages[0]:
+        return str(messages[0]["content"])
     parts: list[str] = []
     for message in messages:
         parts.append(message["content"])

@@ -221,7 +221,7 @@ def _by_hash(split: Split, content: IndexContent, clusters: Indices) -> Indices:
     rows = np.flatnonzero(split.clusters >= 0)
     smallest = np.full(split.num_clusters, np.iinfo(np.uint64).max, np.uint64)
     np.minimum.at(smallest, split.clusters[rows], content.ids[rows])
-    keys = [hashlib.sha256(SEAL_CONSTANT + f"{smallest[cluster]:016x}".encode()).digest() for cluster in clusters]
+    keys = [hashlib.sha256(SEAL_CONSTANT + b"%016x" % number).digest() for number in smallest[clusters].tolist()]
     return clusters[sorted(range(len(keys)), key=keys.__getitem__)]
 
 
