@@ -22,6 +22,7 @@ from stoker.data.ledger import LedgerEntry
 from stoker.data.reading.readers import Opened, read_records
 from stoker.data.reading.source import Record
 from stoker.data.rows import TRAINED_KINDS, Row
+from stoker.data.sealing.edits import EMPTY_KEYS, EditBuilder
 from stoker.data.sealing.index import IndexContent
 from stoker.data.sealing.shingles import ShingleBuilder, find_boilerplate, row_words, system_prompt
 from stoker.mailbox.messages import Outbox
@@ -45,6 +46,8 @@ class Collected:
     unknown_keys: Counter[str] = field(default_factory=Counter)
     systems: Counter[str] = field(default_factory=Counter)
     shingles: ShingleBuilder = field(default_factory=ShingleBuilder)
+    edits: EditBuilder = field(default_factory=EditBuilder)
+    prompt_edits: EditBuilder | None = None  # where there are benchmarks to compare prompts with
     num_repaired: int = 0
     num_mapped: int = 0
 
@@ -77,6 +80,8 @@ class Collected:
             prompts=prompts,
             boilerplate=find_boilerplate(whole, split.boilerplate_share, repeated),
             prompt_boilerplate=find_boilerplate(prompts, split.boilerplate_share, repeated),
+            edits=self.edits.finish(),
+            prompt_edits=self.prompt_edits.finish() if self.prompt_edits else EMPTY_KEYS,
         )
 
 
@@ -98,6 +103,8 @@ class _Collector:
 
     def __init__(self, job: IntakeJob, spool: IO[bytes], notes: list[str]) -> None:
         self.found = Collected(Checker(job.dataset.name, job.check), notes=list(notes))
+        if job.benchmarks:
+            self.found.prompt_edits = EditBuilder(is_number_free=True)
         self.member = ""
         self._spool, self._is_repairing = spool, job.check.repair_mojibake
         self._mappings = {mapping.columns: mapping for mapping in job.mappings}
@@ -154,4 +161,7 @@ class _Collector:
             found.systems[system] += 1
         prompt, answer = row_words(row)
         found.shingles.add_words(prompt, answer)
+        found.edits.add(row, prompt, answer)
+        if found.prompt_edits:
+            found.prompt_edits.add(row, prompt, ())
         found.checker.add(row, prompt, answer)

@@ -94,7 +94,7 @@ def test_the_seal_holds_even_where_minhash_misses_every_pair(lab: SmallLab, monk
     monkeypatch.setattr("stoker.data.sealing.split.find_clusters", lambda sets, *_: np.arange(len(sets)))
     chooser = random.Random(0)
     rows = random_rows(chooser, 60)
-    summary = lab.take_rows([*rows, *(perturbed(chooser, row, 1) for row in rows)]).summary
+    summary = lab.take_rows([*rows, *(perturbed(chooser, row, 2) for row in rows)]).summary
     assert summary["reasons"]["near-sealed"] > 5
     assert_no_trained_row_is_near_a_sealed_one([lab.datasets[0].folder], 0.7)
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.npyio import NpzFile
 
+from stoker.data.sealing.edits import EMPTY_KEYS, EditKeys
 from stoker.data.sealing.shingles import Hashes, Indices, ShingleSets
 
 INDEX = "index.npz"
@@ -66,11 +67,23 @@ class Index:
     def sealed_sets(self) -> ShingleSets:
         return self._sets("sealed")
 
+    def trained_edits(self) -> EditKeys:
+        return self._edits("trained")
+
+    def sealed_edits(self) -> EditKeys:
+        return self._edits("sealed")
+
     def _side(self, name: str) -> Side:
         return Side(self._arrays[f"{name}_ids"].astype(np.uint64), self._arrays[f"{name}_lines"].astype(np.int64))
 
     def _sets(self, name: str) -> ShingleSets:
         return ShingleSets(self._hashes(f"{name}_flat"), self._arrays[f"{name}_offsets"].astype(np.int64))
+
+    def _edits(self, name: str) -> EditKeys:
+        if f"{name}_edit_keys" not in self._arrays:  # written before rows had such keys
+            return EMPTY_KEYS
+        rows = self._arrays[f"{name}_edit_rows"].astype(np.int64)
+        return EditKeys(self._arrays[f"{name}_edit_keys"].astype(np.uint64, copy=False), rows)
 
     def _hashes(self, name: str) -> Hashes:
         return self._arrays[name].astype(np.uint32, copy=False)
@@ -86,6 +99,8 @@ class IndexContent:
     prompts: ShingleSets
     boilerplate: Hashes
     prompt_boilerplate: Hashes
+    edits: EditKeys
+    prompt_edits: EditKeys  # empty in a lab without benchmarks
 
 
 def write_index(
@@ -98,6 +113,7 @@ def write_index(
     """Write index.npz; `trained` and `sealed` are rows of `content`, `held_out` the ids and lines of that whole side."""
     trained_whole, trained_prompts = content.whole.take(trained), content.prompts.take(trained)
     sealed_whole = content.whole.take(sealed)
+    trained_edits, sealed_edits = (content.edits.take(rows, len(content.ids)) for rows in (trained, sealed))
     np.savez(
         folder / INDEX,
         boilerplate=content.boilerplate,
@@ -114,6 +130,10 @@ def write_index(
         sealed_offsets=sealed_whole.offsets,
         held_out_ids=held_out[0],
         held_out_lines=held_out[1],
+        trained_edit_keys=trained_edits.keys,
+        trained_edit_rows=trained_edits.rows.astype(np.int32),
+        sealed_edit_keys=sealed_edits.keys,
+        sealed_edit_rows=sealed_edits.rows.astype(np.int32),
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from stoker.data.dataset import Dataset
 from stoker.data.rows import Row
+from stoker.data.sealing.edits import keys_of
 from stoker.data.sealing.index import Index
 from stoker.data.sealing.neighbours import best_match, best_prompt_match
 from stoker.data.sealing.shingles import ShingleBuilder, find_boilerplate
@@ -26,6 +27,7 @@ def near_trained(rows: Sequence[Row], folders: Sequence[Path]) -> dict[str, str]
     for row in rows:
         builder.add(row)
     whole, prompts = builder.finish()
+    keys = keys_of(rows)
     near: dict[str, str] = {}
     for folder in folders:
         summary = Dataset(folder).summary
@@ -38,4 +40,6 @@ def near_trained(rows: Sequence[Row], folders: Sequence[Path]) -> dict[str, str]
                 discounted = both(find_boilerplate(ours, share), boilerplate)
                 for at, place in zip(*match(ours, theirs, discounted, similarity)[:2], strict=True):
                     near.setdefault(rows[at].id, f"{index.name}:{lines[place]}")
+            for at, place in zip(*keys.matches(index.trained_edits()), strict=True):
+                near.setdefault(rows[at].id, f"{index.name}:{lines[place]}")
     return near

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stoker.data.benchmarks import Benchmark
+from stoker.data.sealing.edits import connected, keys_of
 from stoker.data.sealing.index import Index, IndexContent, lookup
 from stoker.data.sealing.neighbours import best_match, best_prompt_match, find_clusters
 from stoker.data.sealing.shingles import Hashes, Indices, ShingleBuilder, find_boilerplate
@@ -71,7 +72,7 @@ def split_rows(
         _find_benchmark_overlap(split, content, benchmark, spec)
     _find_near_sealed(split, content, earlier, spec)
     taking_part = split.rows(Side.OPEN, Side.NEAR_SEALED)
-    found = find_clusters(content.whole.take(taking_part), content.boilerplate, spec.similarity)
+    found = _clusters(content, taking_part, spec)
     split.clusters[taking_part] = found
     split.num_clusters = int(found.max(initial=-1)) + 1
     _extend_sealed_clusters(split, content, earlier, spec)
@@ -79,6 +80,17 @@ def split_rows(
     _guard_sealed(split, content, spec)
     split.side[split.side == Side.OPEN] = Side.TRAINED
     return split
+
+
+def _clusters(content: IndexContent, rows: Indices, spec: SplitSpec) -> Indices:
+    """Return the cluster of each of `rows`, numbered from 0 in order of first appearance: what triples or a word link."""
+    near = find_clusters(content.whole.take(rows), content.boilerplate, spec.similarity)
+    first_of_cluster = np.unique(near, return_index=True)[1]
+    apart = content.edits.take(rows, len(content.ids)).components(len(rows))
+    both_ways = np.concatenate((first_of_cluster[near], apart))
+    labels = connected(np.tile(np.arange(len(rows), dtype=np.int64), 2), both_ways, len(rows))
+    numbered: Indices = np.unique(labels, return_inverse=True)[1].astype(np.int64)
+    return numbered
 
 
 def _find_copies(split: Split, content: IndexContent, earlier: Sequence[Index]) -> None:
@@ -108,6 +120,15 @@ def _find_benchmark_overlap(split: Split, content: IndexContent, benchmark: Benc
             part = "prompt" if match is best_prompt_match else "row"
             reason = f"its {part} is near item {benchmark.items[item].id} of {benchmark.name} (similarity {score:.2f})"
             split.put(int(row), Side.QUARANTINED, "benchmark-overlap", reason)
+    rows_of_items = [item.row for item in benchmark.items]
+    for part, keys, theirs_keys in (
+        ("row", content.edits, keys_of(rows_of_items)),
+        ("prompt", content.prompt_edits, keys_of(rows_of_items, prompts_alone=True)),
+    ):
+        for row, item in zip(*keys.matches(theirs_keys), strict=True):
+            if split.side[row] == Side.OPEN:
+                reason = f"its {part} is within a word of item {benchmark.items[item].id} of {benchmark.name}"
+                split.put(int(row), Side.QUARANTINED, "benchmark-overlap", reason)
 
 
 def _find_near_sealed(split: Split, content: IndexContent, earlier: Sequence[Index], spec: SplitSpec) -> None:
@@ -119,6 +140,10 @@ def _find_near_sealed(split: Split, content: IndexContent, earlier: Sequence[Ind
         for row, line, score in zip(rows[near], lines, scores, strict=True):
             reason = f"near the sealed row {index.name}:{line} (similarity {score:.2f})"
             split.put(int(row), Side.NEAR_SEALED, "near-sealed", reason)
+        for row, place in zip(*content.edits.matches(index.sealed_edits()), strict=True):
+            if split.side[row] == Side.OPEN:
+                reason = f"within a word of the sealed row {index.name}:{index.sealed().lines[place]}"
+                split.put(int(row), Side.NEAR_SEALED, "near-sealed", reason)
 
 
 def _extend_sealed_clusters(split: Split, content: IndexContent, earlier: Sequence[Index], spec: SplitSpec) -> None:
@@ -186,6 +211,7 @@ def _near_trained(content: IndexContent, rows: Indices, earlier: Sequence[Index]
     for index in earlier:
         boilerplate = both(content.boilerplate, index.boilerplate)
         near.append(rows[best_match(ours, index.trained_sets(), boilerplate, spec.similarity)[0]])
+        near.append(np.intersect1d(content.edits.matches(index.trained_edits())[0], rows))
     return np.unique(np.concatenate(near)) if near else np.zeros(0, np.int64)
 
 
