@@ -19,7 +19,7 @@ help:
 	@echo "make demo    the whole loop, offline: train, evaluate, promote, continue (DEMO='--puzzles 2000' for less)"
 	@echo "make test    format, lint, types, import layers, tests"
 	@echo "make chaos   200 kill -9 at random moments; the result must be bit-identical"
-	@echo "make corpus  the zoo of good files and the whole corpus of malformed ones"
+	@echo "make corpus  the zoo of good files, the whole corpus of malformed ones, planted leaks at full size"
 	@echo "make bench   the figures of benchmarks/RESULTS.md"
 	@echo "make docs    write docs/reference anew"
 	@echo "make clean   remove .venv and caches"
@@ -57,7 +57,7 @@ chaos: setup
 	$(BIN)/pytest tests/chaos --kills 200
 
 corpus: setup
-	$(BIN)/pytest tests/data/test_zoo.py tests/data/test_malformed.py --corpus
+	$(BIN)/pytest tests/data/test_zoo.py tests/data/test_malformed.py tests/data/test_planted.py --corpus
 
 bench: setup
 	@$(PIP) -e '.[bench]'

@@ -36,10 +36,14 @@ def near_pairs(
 ) -> tuple[Indices, Indices, Scores]:
     """Return (left row, right row, similarity) of every pair at or above `similarity`, both sides less `boilerplate`.
 
-    Where nothing but boilerplate is left of both rows, the whole sets are compared instead.
+    A pair that shares half of that, and reaches `similarity` with boilerplate and all, is near too: in a row of few words
+    of its own, a few others weigh too much. Where nothing but boilerplate is left of both rows, the whole sets are compared.
     """
     bare_left, bare_right = left.without(boilerplate), right.without(boilerplate)
-    rows, columns, scores = _join(bare_left, bare_right, similarity)
+    rows, columns, scores = _join(bare_left, bare_right, similarity if len(boilerplate) == 0 else similarity / 2)
+    scores = _with_boilerplate(left, right, (rows, columns, scores), similarity)
+    is_near = scores >= similarity
+    rows, columns, scores = rows[is_near], columns[is_near], scores[is_near]
     empty_left = np.flatnonzero((bare_left.sizes == 0) & (left.sizes > 0))
     empty_right = np.flatnonzero((bare_right.sizes == 0) & (right.sizes > 0))
     if len(empty_left) == 0 or len(empty_right) == 0:
@@ -89,6 +93,25 @@ def find_clusters(sets: ShingleSets, boilerplate: Hashes, similarity: float) -> 
     rank[np.argsort(first)] = np.arange(len(first))
     numbered: Indices = rank[inverse]
     return numbered
+
+
+def _with_boilerplate(
+    left: ShingleSets, right: ShingleSets, pairs: tuple[Indices, Indices, Scores], similarity: float
+) -> Scores:
+    """Return the scores of pairs, those below `similarity` replaced by the similarity of the whole sets."""
+    rows, columns, scores = pairs
+    low = np.flatnonzero(scores < similarity)
+    if len(low) == 0:
+        return scores
+    ours, left_place = np.unique(rows[low], return_inverse=True)
+    theirs, right_place = np.unique(columns[low], return_inverse=True)
+    some, others = left.take(ours), right.take(theirs)
+    both = ShingleSets(
+        np.concatenate((some.flat, others.flat)), np.concatenate((some.offsets, others.offsets[1:] + some.offsets[-1]))
+    )
+    raised = scores.copy()
+    raised[low] = pair_similarity(both, left_place, right_place + len(ours))
+    return raised
 
 
 def pair_similarity(sets: ShingleSets, left: Indices, right: Indices) -> Scores:
