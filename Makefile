@@ -57,7 +57,8 @@ chaos: setup
 	$(BIN)/pytest tests/chaos --kills 200
 
 corpus: setup
-	$(BIN)/pytest tests/data/test_zoo.py tests/data/test_malformed.py tests/data/test_planted.py --corpus
+	$(BIN)/pytest tests/data/test_zoo.py tests/data/test_malformed.py tests/data/test_planted.py \
+	  tests/data/test_clean_files.py --corpus
 
 bench: setup
 	@$(PIP) -e '.[bench]'

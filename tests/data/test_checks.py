@@ -97,6 +97,9 @@ def test_what_is_planted_is_found_with_its_line(code: str, text: str) -> None:
         "Call 0049 30 123456 between 10 and 12, order 1234567890123 of 2024-10-11.",
         "In Jinja, write {% if x %}; in C, write a[i] < b[j].",
         "Mail to someone@example.com, as the manual says.",
+        "Order 6643028190374 and 5676012345678 of lot 6129000000002, please.",
+        "In Vue you write ```<li>{{ lamp.name }}</li>``` and in Go `{{ .Name }}`.",
+        "{% for lamp in lamps %}{{ lamp.name }}{% endfor %}",
     ],
 )
 def test_good_words_are_left_alone(text: str) -> None:
@@ -113,6 +116,14 @@ def test_the_same_question_with_different_answers_is_a_conflict() -> None:
     findings = check(rows)
     assert findings.counts == {"conflicting-answers": 2}
     assert [found["line"] for found in findings.to_json()] == [4, 101]
+
+
+def test_long_answers_and_preference_pairs_of_one_prompt_are_no_conflict() -> None:
+    rows = clean_rows(100)
+    story = "and so the river went on past the harbour " * 6
+    assert check([*rows, {**rows[3], "answer": story}, {**rows[3], "answer": story + "at night"}]).counts == {}
+    pairs = [{"prompt": "What now?", "chosen": f"Well, {word}.", "rejected": "No."} for word in NOUNS]
+    assert check(pairs).counts == {}
 
 
 def leaking(num: int) -> list[dict[str, Any]]:

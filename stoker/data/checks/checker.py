@@ -23,6 +23,7 @@ from stoker.spec.lab import CheckSpec
 MIN_LEAK_WORDS = 5
 MIN_ROWS_FOR_LABELS = 50
 MAX_LABELS = 100
+MAX_CONFLICT_CHARS = 200  # two stories told of one prompt don't contradict each other
 _LABEL_SHARE = 0.05
 _ONE_LABEL_SHARE = 0.95
 _EXTRACTION_SHARE = 0.5
@@ -70,7 +71,10 @@ class Checker:
             self._leaks.append((row.line, words))
         answer_hash = _hash(answer)
         self._lines.append(row.line)
-        self._prompts.append(_hash(prompt) ^ (_hash(repr(row.tools)) if row.tools else 0))
+        is_pair = row.kind == "preference"  # many pairs of one prompt are how such data is made
+        self._prompts.append(
+            int(row.id, 16) if is_pair else _hash(prompt) ^ (_hash(repr(row.tools)) if row.tools else 0)
+        )
         self._answers.append(answer_hash)
         self._num_chars.append(len(words))
         self._is_open_end.append(_OPEN_END.search(words) is not None)
@@ -91,7 +95,8 @@ class Checker:
             np.array(values, dtype=np.uint64) for values in (self._lines, self._prompts, self._answers)
         )
         is_labelled = self._find_labels(answers)
-        self._find_conflicts(lines, prompts, answers)
+        is_short = np.array(self._num_chars, dtype=np.int64) <= MAX_CONFLICT_CHARS
+        self._find_conflicts(lines[is_short], prompts[is_short], answers[is_short])
         self._find_leaks(len(lines), is_labelled)
         self._find_cuts(lines)
         self._find_scripts()

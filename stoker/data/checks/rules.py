@@ -58,7 +58,7 @@ RULES = _rules(
         "keep one row of each cluster", points=15, full_share=0.5,
     ),
     Rule(
-        "conflicting-answers", "warn", "the same question with different answers",
+        "conflicting-answers", "warn", "the same question with different short answers",
         "the model learns an average of answers that contradict each other",
         "keep the right answer, or say in the prompt what makes them differ", points=25, full_share=0.2,
     ),

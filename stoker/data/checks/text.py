@@ -30,7 +30,12 @@ _SECRETS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("a JSON web token", re.compile(r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}")),
     ("an e-mail address", re.compile(r"\b[\w.+-]{1,64}@(?!example\.)[\w-]{1,63}(?:\.[\w-]{2,63}){1,4}\b")),
 )
-_CARD = re.compile(r"(?<![\d.-])(?:\d[ -]?){13,19}(?![\d-])")
+_DIGITS = re.compile(r"(?<![\d.-])(?:\d[ -]?){13,18}\d(?![\d-])")
+# Visa; Mastercard; Amex; Discover and UnionPay; JCB; Diners: the lengths that issuers give out now
+_CARD = re.compile(
+    r"4\d{15}|(?:5[1-5]|2[2-7])\d{14}|3[47]\d{13}|6(?:011|2\d\d|4[4-9]\d|5\d\d)\d{12}|35\d{14}|3(?:0[0-5]|[689]\d)\d{11}"
+)
+_CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
 
 
 def text_findings(text: str) -> Iterator[tuple[str, str]]:
@@ -41,8 +46,8 @@ def text_findings(text: str) -> Iterator[tuple[str, str]]:
         yield "control-characters", f"U+{ord(control[0]):04X} in {around(text, control.start())!r}"
     if not text.isascii() and (mark := _MARKS_OF_MOJIBAKE.search(text)) is not None and is_bad(text):
         yield "mojibake", around(text, mark.start())
-    if ("{{" in text or "<" in text or "[" in text) and (placeholder := _PLACEHOLDER.search(text)) is not None:
-        yield "placeholders", placeholder[0]
+    if ("{{" in text or "<" in text or "[" in text) and (placeholder := _find_placeholder(text)) is not None:
+        yield "placeholders", placeholder
     secret = find_secret(text)
     if secret is not None:
         yield "secrets", secret
@@ -53,9 +58,9 @@ def find_secret(text: str) -> str | None:
     for what, pattern in _SECRETS:
         if (found := pattern.search(text)) is not None:
             return f"{what}: {found[0][:6]}..."
-    for number in _CARD.finditer(text):
+    for number in _DIGITS.finditer(text):
         digits = re.sub(r"\D", "", number[0])
-        if 13 <= len(digits) <= 19 and len(set(digits)) > 2 and digits[0] in "3456" and _passes_luhn(digits):
+        if _CARD.fullmatch(digits) and len(set(digits)) > 2 and _passes_luhn(digits):
             return f"a card number: {digits[:4]}..."
     return None
 
@@ -68,6 +73,15 @@ def is_refusal(answer: str) -> bool:
 def around(text: str, place: int, num_chars: int = 30) -> str:
     """Return what stands around a place, on one line."""
     return " ".join(text[max(0, place - num_chars) : place + num_chars].split())
+
+
+def _find_placeholder(text: str) -> str | None:
+    """Return a placeholder outside code, where templates are what is meant."""
+    if "{%" in text:
+        return None
+    if (found := _PLACEHOLDER.search(text)) is not None and "`" in text:
+        found = _PLACEHOLDER.search(_CODE.sub(" ", text))
+    return found[0] if found else None
 
 
 def _passes_luhn(digits: str) -> bool:

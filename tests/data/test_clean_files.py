@@ -1,0 +1,29 @@
+"""Files that nothing is wrong with pass: nothing blocks, the score is high, no row is lost. With --corpus more rows and seeds."""
+
+from __future__ import annotations
+
+import pytest
+from clean_files import CLEAN, clean_file
+from small_lab import SmallLab
+
+_EXPECTED = {"labels", "mixed-scripts"}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "num_rows" in metafunc.fixturenames:
+        is_full = metafunc.config.getoption("--corpus", False)
+        metafunc.parametrize(("num_rows", "seed"), [(3000, 1), (3000, 2)] if is_full else [(150, 1)])
+
+
+@pytest.mark.parametrize("name", CLEAN)
+def test_a_clean_file_is_not_blamed(lab: SmallLab, name: str, num_rows: int, seed: int) -> None:
+    summary = lab.take(clean_file(name, num_rows, seed), f"{name}.jsonl").summary
+    blamed = [found for found in summary["findings"] if found["severity"] != "note"]
+    assert summary["score"] >= 90 and summary["gate"] == "pass", blamed
+    assert "block" not in {found["severity"] for found in summary["findings"]}
+    assert {*summary["finding_counts"]} - _EXPECTED == set() or num_rows > 150, blamed
+    assert (summary["quarantined"], summary["held_out"]) == (0, summary["sealed_clusters"])
+
+
+def test_there_are_twenty_kinds() -> None:
+    assert len(CLEAN) >= 20
