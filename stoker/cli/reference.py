@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from stoker.cli.app import build
-from stoker.data.checks.rules import RULES
+from stoker.cli.reference_findings import finding_pages
 from stoker.spec.schema import list_settings, section_title
 
 _GENERATED = "<!-- Written by `make docs` from the code; change the code, not this page. -->\n"
@@ -33,29 +34,17 @@ Data goes to stdout, progress and advice to stderr. Ids accept unique prefixes a
 """
 
 
+@functools.cache
 def pages() -> dict[str, str]:
-    """Return file name and text of every generated page."""
-    return {"commands.md": commands_page(), "settings.md": settings_page(), "findings.md": findings_page()}
-
-
-def findings_page() -> str:
-    """Return the page of everything that `stoker data check` can find."""
-    parts = ["# Findings\n", _GENERATED]
-    parts.append(
-        "What can be wrong with a file or a row. `block` stops the file, `warn` costs points where points are given\n"
-        "([how](../score.md)), `note` is only told. Rows with a quarantine code cost points together, as `unusable-rows`.\n"
-    )
-    for rule in sorted(RULES.values(), key=lambda rule: rule.code):
-        cost = f"; {rule.points:g} points at {rule.full_share:.0%} of the rows" if rule.points else ""
-        parts.append(f"## {rule.code}\n\n{rule.title[:1].upper()}{rule.title[1:]}. `{rule.severity}`{cost}.\n")
-        parts.append(f"Why: {rule.why}.\n\nRemedy: {rule.remedy}.\n")
-    return "\n".join(parts).rstrip() + "\n"
+    """Return path (below docs/reference) and text of every generated page."""
+    found = {"commands.md": commands_page(), "settings.md": settings_page(), **finding_pages()}
+    return {name: text.replace("\n\n", f"\n\n{_GENERATED}\n", 1) for name, text in found.items()}
 
 
 def commands_page() -> str:
     """Return the page of every command with its arguments and options."""
     root = build()
-    parts = ["# Commands\n", _GENERATED]
+    parts = ["# Commands\n"]
     parts.append("Options of `stoker` itself:\n")
     parts.append(_parameters(root))
     for path, command in _walk(root, "stoker"):
@@ -66,7 +55,7 @@ def commands_page() -> str:
 
 def settings_page() -> str:
     """Return the page of every key of stoker.toml."""
-    parts = ["# Settings\n", _GENERATED]
+    parts = ["# Settings\n"]
     parts.append(
         "`stoker.toml` is sparse: a key that is not in it has its default. `stoker config show` prints what is in force,\n"
         "`stoker config set KEY VALUE` changes a key and keeps the comments. An unknown key is an error at any depth.\n"
@@ -125,8 +114,10 @@ def _is_worth_showing(default: Any) -> bool:
 
 def main() -> None:
     folder = Path(sys.argv[1])
-    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("findings/*.md"):
+        old.unlink()
     for name, text in pages().items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, "utf-8")
 
 

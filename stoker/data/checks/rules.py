@@ -34,9 +34,19 @@ def _rules(*rules: Rule) -> dict[str, Rule]:
 
 def _of_row_problems() -> list[Rule]:
     """Return a rule for each reason to quarantine a row; what it costs is `unusable-rows`."""
-    why = "the row can't be trained on, so it is quarantined"
-    return [Rule(code, "warn", code.replace("-", " "), why, remedy) for code, remedy in REMEDIES.items()]
+    return [
+        Rule(code, "warn", code.replace("-", " "), _WHY.get(code, _UNUSABLE_WHY), remedy)
+        for code, remedy in REMEDIES.items()
+    ]
 
+
+_UNUSABLE_WHY = "the row can't be trained on, so it is quarantined"
+_MEMORY = "a test of rows that were trained measures memory"
+_TWICE = "what is said twice is learned twice as much, so one copy trains"
+_WHY = {
+    "sealed-copy": _MEMORY, "near-sealed": _MEMORY, "benchmark-overlap": _MEMORY,
+    "duplicate-in-file": _TWICE, "duplicate-of-earlier": _TWICE,
+}  # fmt: skip
 
 UNUSABLE = Rule(
     "unusable-rows", "warn", "rows that can't be used",
