@@ -16,6 +16,9 @@ import numpy.typing as npt
 import xxhash
 
 from stoker.data.checks.finding import Findings
+from stoker.data.checks.language import language_findings
+from stoker.data.checks.phrases import phrase_findings
+from stoker.data.checks.sample import RowSample
 from stoker.data.checks.text import is_refusal, text_findings
 from stoker.data.rows import Row
 from stoker.spec.lab import CheckSpec
@@ -52,6 +55,7 @@ class Checker:
         self._leaks: list[tuple[int, str]] = []
         self._labels: dict[int, str] = {}
         self._scripts: Counter[str] = Counter()
+        self._sample = RowSample()
 
     def add(self, row: Row, prompt: Sequence[str], answer: Sequence[str]) -> None:
         """Check a row; `prompt` and `answer` are their folded words."""
@@ -59,9 +63,10 @@ class Checker:
         for code, what in text_findings(text):
             self.findings.add(code, row.line, what)
         self._note_script(text)
+        words = row.answer()
+        self._sample.add(row, words)
         if row.messages is None:
             return
-        words = row.answer()
         if is_refusal(words):
             self.findings.add("refusals", row.line, words)
         self._note_answer(row, " ".join(prompt), " ".join(answer), len(answer), words)
@@ -100,6 +105,11 @@ class Checker:
         self._find_leaks(len(lines), is_labelled)
         self._find_cuts(lines)
         self._find_scripts()
+        sample = self._sample.rows()
+        for code, line, what in language_findings(sample):
+            self.findings.add(code, line, what)
+        for what in phrase_findings(sample) if not is_labelled else ():
+            self.findings.add("boilerplate-answers", None, what)
         return self.findings
 
     def _find_labels(self, answers: Hashes) -> bool:
