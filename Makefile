@@ -19,7 +19,7 @@ help:
 	@echo "make demo    the whole loop, offline: train, evaluate, promote, continue (DEMO='--puzzles 2000' for less)"
 	@echo "make test    format, lint, types, import layers, tests"
 	@echo "make chaos   200 kill -9 at random moments; the result must be bit-identical"
-	@echo "make corpus  the zoo of good files, the whole corpus of malformed ones, planted leaks at full size"
+	@echo "make corpus  the zoo of good files, every malformed one (also under stoker up), planted leaks at full size"
 	@echo "make bench   the figures of benchmarks/RESULTS.md"
 	@echo "make docs    write docs/reference anew"
 	@echo "make clean   remove .venv and caches"
@@ -58,7 +58,7 @@ chaos: setup
 
 corpus: setup
 	$(BIN)/pytest tests/data/test_zoo.py tests/data/test_malformed.py tests/data/test_planted.py \
-	  tests/data/test_clean_files.py --corpus
+	  tests/data/test_clean_files.py tests/supervisor/test_gate_under_up.py --corpus
 
 bench: setup
 	@$(PIP) -e '.[bench]'
@@ -69,6 +69,7 @@ bench: setup
 	$(BIN)/python benchmarks/beside.py
 	$(BIN)/python benchmarks/watching.py
 	$(BIN)/python benchmarks/intake.py
+	$(BIN)/python benchmarks/gate.py
 	$(BIN)/python benchmarks/verdict_aa.py
 
 docs: setup

@@ -47,7 +47,7 @@ def _zip_bytes(content: bytes = ROWS, name: str = "rows.jsonl") -> bytes:
     return file.getvalue()
 
 
-_BASES: dict[str, Make] = {
+BASES: dict[str, Make] = {
     "rows.jsonl": lambda: ROWS,
     "rows.json": lambda: ARRAY,
     "rows.csv": lambda: TABLE,
@@ -242,7 +242,7 @@ MALFORMED: dict[str, tuple[Make, str]] = {
     **{name: (make, what) for name, (what, make) in _SINGLE.items()},
     **{
         f"{damage}.{name}": (_damaged(make, change), f"{name}: {what}")
-        for name, make in _BASES.items()
+        for name, make in BASES.items()
         for damage, (what, change) in _DAMAGES.items()
     },
 }

@@ -162,9 +162,46 @@ def test_writing_systems_are_told() -> None:
     assert "Cyrillic 30%" in findings.to_json()[0]["excerpt"]
 
 
+GERMAN = "Die alte Lampe erzählte lange von dem kalten Winter, dem Fluss und den vielen Gärten hinter der Brücke"
+
+
+def test_languages_are_told_by_their_words() -> None:
+    (found,) = planted([f"{GERMAN} Nummer {n}." for n in range(60)]).to_json()
+    assert (found["code"], found["line"], found["excerpt"]) == ("languages", None, "en 70%, de 30%")
+
+
+def test_a_row_in_another_language_than_the_rest_is_told_with_its_line() -> None:
+    (found,) = planted([GERMAN]).to_json()
+    assert (found["code"], found["line"]) == ("stray-language", 101) and found["excerpt"].startswith("de, where")
+    assert (
+        planted(
+            ["x = {'die': [1, 2], 'der': {3: 4}}; y = x['die'] + [z for z in x['der'].values()]; print(y, x, z)"]
+        ).counts
+        == {}
+    )
+
+
+def test_sentences_that_many_answers_share_are_told() -> None:
+    findings = planted([f"Sure! Here is lamp {n}, as asked.\n\nI hope this helps you!" for n in range(50)])
+    assert [found["excerpt"] for found in findings.to_json()] == [
+        "25% of the answers begin with 'Sure!'",
+        "25% of the answers end with 'I hope this helps you!'",
+    ]
+    assert planted([f"Sure! Here is lamp {n}, as asked." for n in range(10)]).counts == {}
+
+
+def test_a_sample_is_the_same_in_every_order_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stoker.data.checks.sample.SAMPLE_ROWS", 60)
+    rows = clean_rows(150)
+    for n, row in enumerate(rows[::3]):
+        row["answer"] = f"{GERMAN} Nummer {n}."
+    assert check(rows).to_json() == check(rows[::-1]).to_json()
+
+
 def test_examples_are_limited_and_counts_are_not() -> None:
     findings = planted([f"As an AI, I pass. {i}" for i in range(90)])
-    assert findings.counts["refusals"] == 90 and len(findings.to_json()) == MAX_SHOWN
+    shown = [found for found in findings.to_json() if found["code"] == "refusals"]
+    assert findings.counts["refusals"] == 90 and len(shown) == MAX_SHOWN
 
 
 def test_the_score_is_what_the_deductions_leave() -> None:

@@ -6,7 +6,7 @@ import pytest
 from clean_files import CLEAN, clean_file
 from small_lab import SmallLab
 
-_EXPECTED = {"labels", "mixed-scripts"}
+_EXPECTED = {"labels", "mixed-scripts", "languages", "boilerplate-answers"}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -52,6 +52,11 @@ def test_a_row_with_other_fields_than_the_header_is_a_problem_of_its_own(tmp_pat
     assert [record.line for record in records] == [2, 3, 4, 5]
 
 
+def test_a_header_with_an_open_quote_is_refused(tmp_path: Path) -> None:
+    refused = refusal(tmp_path, b'"question,answer\n' + b"a,b\n" * 5000, "rows.csv")
+    assert refused.line == 1 and "close the quote on line 1" in refused.remedy
+
+
 def test_an_open_quote_is_refused_with_the_line_where_it_began(tmp_path: Path) -> None:
     rows = "prompt,completion\na,b\n" + 'c,"d\n' + "e,f\n" * 500
     refused = refusal(tmp_path, rows.encode(), "rows.csv")

@@ -18,6 +18,9 @@ import numpy.typing as npt
 import xxhash
 
 from stoker.data.checks.finding import MAX_SHOWN, Findings
+from stoker.data.checks.language import language_findings
+from stoker.data.checks.phrases import phrase_findings
+from stoker.data.checks.sample import RowSample
 from stoker.data.checks.text import is_refusal, suspects, text_findings
 from stoker.data.rows import Row
 from stoker.data.sealing.shingles import RowWords, row_words
@@ -57,6 +60,7 @@ class Checker:
         self._members, self._first_places = [""], [0]
         self._labels: dict[int, str] = {}
         self._scripts: Counter[str] = Counter()
+        self._sample = RowSample()
 
     def enter(self, member: str) -> None:
         """Begin with a file of a zip: the rows that follow are in it."""
@@ -76,13 +80,14 @@ class Checker:
         for row, num_prompt, num_answer in zip(rows, words.num_prompt.tolist(), words.num_answer.tolist(), strict=True):
             middle = begin + num_prompt * _HASH_BYTES
             end = middle + num_answer * _HASH_BYTES
+            answer = row.answer()
+            self._sample.add(row, answer, self._members[-1])
             if row.messages is not None:
-                self._note_answer(row, view[begin:middle], view[middle:end])
+                self._note_answer(row, answer, view[begin:middle], view[middle:end])
             begin = end
 
-    def _note_answer(self, row: Row, prompt: memoryview, answer: memoryview) -> None:
-        """`prompt` and `answer` are the hashes of their words."""
-        words = row.answer()
+    def _note_answer(self, row: Row, words: str, prompt: memoryview, answer: memoryview) -> None:
+        """`prompt` and `answer` are the hashes of their words, `words` is the answer."""
         if is_refusal(words):
             self.findings.add("refusals", row.line, words, member=self._members[-1])
         if len(answer) >= MIN_LEAK_WORDS * _HASH_BYTES and _may_leak(prompt, answer) and _leaks(row):
@@ -121,6 +126,11 @@ class Checker:
         self._find_leaks(lines, is_labelled)
         self._find_cuts(lines)
         self._find_scripts()
+        sample = self._sample.rows()
+        for code, row, what in language_findings(sample):
+            self.findings.add(code, row and row.line, what, member=row.member if row else "")
+        for what in phrase_findings(sample) if not is_labelled else ():
+            self.findings.add("boilerplate-answers", None, what)
         return self.findings
 
     def _find_labels(self, answers: Hashes) -> bool:

@@ -211,6 +211,20 @@ EXAMPLES: dict[str, Example] = {
         "Two writing systems or more have 5 % of the rows each.", '{"question": "Что сказала река номер %d лампе?", "answer": "Она сказала %d слов о зиме и %d о саде."}',
         A_NOTE, copies=30,
     ),
+    "languages": Example(
+        "Two languages or more have 5 % each of the answers that are long enough to tell, of at most 1,000 rows.",
+        '{"question": "Was sagte die Lampe Nummer %d?", "answer": "Sie erzählte lange von dem Winter, dem Fluss und von %d Gärten."}',
+        A_NOTE, copies=30,
+    ),
+    "stray-language": Example(
+        "Nearly all answers are in one language and a few, of 80 letters or more, surely in another; at most 1,000 rows are looked at.",
+        '{"question": "What did the lamp say?", "answer": "Die alte Lampe erzählte lange von dem kalten Winter, von dem Fluss und von den vielen Gärten hinter der Brücke."}',
+        A_NOTE,
+    ),
+    "boilerplate-answers": Example(
+        "A tenth of the answers or more begin or end with the same sentence, of at most 1,000 rows.",
+        '{"question": "Where is harbour %d?", "answer": "Sure! It lies %d miles north of the bridge number %d and %d east."}', A_NOTE, copies=30,
+    ),
     "few-rows": Example(
         "The file has fewer clusters of different rows than twice `split.min_clusters`, so nothing of it is held out.",
         '{"question": "Is it late?", "answer": "Yes, it is late by now."}',
@@ -222,6 +236,6 @@ EXAMPLES: dict[str, Example] = {
     "low-score": Example(
         "The score is below `check.stop_below`; the file waits for a person.",
         '{"question": "Is harbour %d open?", "answer": "As an AI, dear {{ name }}, I pass: %d."}', ANY_WARNING, copies=60, is_alone=True,
-        also=("placeholders", "refusals"),
+        also=("placeholders", "refusals", "boilerplate-answers"),
     ),
 }  # fmt: skip

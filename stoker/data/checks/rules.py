@@ -132,6 +132,15 @@ RULES = _rules(
     ),
     Rule("labels", "note", "answers come from a short list", "this is a classification task", "nothing to do"),
     Rule("mixed-scripts", "note", "several writing systems", "the file mixes languages", "nothing to do, if it is meant"),
+    Rule("languages", "note", "several languages", "the file mixes languages", "nothing to do, if it is meant"),
+    Rule(
+        "stray-language", "note", "rows in another language than the rest",
+        "a few rows of another language teach the model to slip into it", "translate them or leave them out",
+    ),
+    Rule(
+        "boilerplate-answers", "note", "answers that begin or end with the same sentence",
+        "the model learns to say it always", "strip it in the source, unless it is wanted",
+    ),
     Rule(
         "sealed-overlap", "note", "rows near sealed test rows",
         "they are held out, or the test would measure memory", "nothing to do",

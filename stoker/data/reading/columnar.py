@@ -26,6 +26,8 @@ def read_columnar(source: Source, spec: IntakeSpec) -> Iterator[Record]:
     import pyarrow as pa
 
     pa.set_memory_pool(pa.system_memory_pool())
+    pa.set_io_thread_count(1)  # each thread takes address space, of which there is little
+    pa.set_cpu_count(1)
     limit, num_bytes, number = int(spec.max_file_megabytes * MEGABYTE), 0, 0
     max_row_bytes = int(spec.max_line_megabytes * MEGABYTE)
     try:
@@ -62,12 +64,13 @@ def _batches(source: Source) -> Iterator[Any]:
         return
     with source.path.open("rb") as beginning:
         is_stream = not beginning.read(6).startswith(b"ARROW1")
+    options = pa.ipc.IpcReadOptions(use_threads=False)
     with pa.OSFile(str(source.path)) as file:
         if is_stream:
-            for batch in pa.ipc.open_stream(file):
+            for batch in pa.ipc.open_stream(file, options=options):
                 yield from _cut(batch)
             return
-        reader = pa.ipc.open_file(file)
+        reader = pa.ipc.open_file(file, options=options)
         for number in range(reader.num_record_batches):
             yield from _cut(reader.get_batch(number))
 

@@ -51,7 +51,10 @@ def read_delimited(path: Path, name: str, delimiter: str, max_row_bytes: int) ->
     csv.field_size_limit(max_row_bytes)
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, delimiter=delimiter, strict=True)
-        names = _header(next(reader, []), name)
+        try:
+            names = _header(next(reader, []), name)
+        except csv.Error as error:
+            raise _unreadable(name, 1, str(error), max_row_bytes) from None
         line = reader.line_num + 1
         while True:
             try:

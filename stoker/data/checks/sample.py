@@ -1,0 +1,47 @@
+"""A sample of a file's rows that does not depend on their order: the rows of the smallest ids, which are hashes.
+
+It bounds what the dearer looks cost (languages, phrases that answers share): a file of up to SAMPLE_ROWS rows is looked at
+whole, a larger one at that many.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+
+from stoker.data.rows import Row
+
+SAMPLE_ROWS = 1000
+_CHARS = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """A row's file in a zip, its line, and the beginning and end of its answer; of plain text, of all of it."""
+
+    member: str
+    line: int
+    beginning: str
+    end: str
+    is_text: bool
+
+
+class RowSample:
+    """Keeps the rows of the smallest ids."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, int, Sampled]] = []
+
+    def add(self, row: Row, answer: str, member: str = "") -> None:
+        key = -int(row.id, 16)
+        if len(self._heap) == SAMPLE_ROWS and key <= self._heap[0][0]:
+            return
+        entry = (key, row.line, Sampled(member, row.line, answer[:_CHARS], answer[-_CHARS:], row.messages is None))
+        if len(self._heap) < SAMPLE_ROWS:
+            heapq.heappush(self._heap, entry)
+        else:
+            heapq.heapreplace(self._heap, entry)
+
+    def rows(self) -> list[Sampled]:
+        """Return the sample by file and line."""
+        return sorted((sampled for _, _, sampled in self._heap), key=lambda one: (one.member, one.line))
