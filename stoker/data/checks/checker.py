@@ -128,7 +128,7 @@ class Checker:
         self._find_scripts()
         sample = self._sample.rows()
         for code, row, what in language_findings(sample):
-            self.findings.add(code, row and row.line, what, member=row.member if row else "")
+            self.findings.add(code, None if row is None else row.line, what, member="" if row is None else row.member)
         for what in phrase_findings(sample) if not is_labelled else ():
             self.findings.add("boilerplate-answers", None, what)
         return self.findings

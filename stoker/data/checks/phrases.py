@@ -27,10 +27,12 @@ def phrase_findings(sample: Sequence[Sampled]) -> Iterator[str]:
         shown: dict[str, str] = {}
         for one in answers:
             found = pattern.match(one.beginning) if where == "begin" else pattern.search(one.end)
-            words = words_of(found[1]) if found else []
+            if found is None:
+                continue
+            words = words_of(found[1])
             if min_words <= len(words) <= _MAX_WORDS and any(map(str.isalpha, words)):
                 shown.setdefault(" ".join(words), found[1].strip())
                 counts[" ".join(words)] += 1
-        for words, number in counts.most_common(3):
+        for phrase, number in counts.most_common(3):
             if number >= max(MIN_ROWS, MIN_SHARE * len(answers)):
-                yield f"{number / len(answers):.0%} of the answers {where} with {shown[words]!r}"
+                yield f"{number / len(answers):.0%} of the answers {where} with {shown[phrase]!r}"
