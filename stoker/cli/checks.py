@@ -83,12 +83,12 @@ def _lengths(tokens: dict[str, Any]) -> str:
     """Say how long rows are and how many each max_length would lose, up to the first that loses none."""
     quantiles, parts = tokens["quantiles"], []
     for limit, lost in tokens["lost"]:
-        parts.append(f"{limit}: {units.count(lost)}")
+        parts.append(f"{units.count(limit)}: {units.count(lost)}")
         if not lost:
             break
     return (
         f"tokens  median {units.count(quantiles['p50'])}, 99 % within {units.count(quantiles['p99'])}, longest "
-        f"{units.count(quantiles['max'])}; rows lost at a max_length of {', '.join(parts)}"
+        f"{units.count(quantiles['max'])}; rows lost by a max_length of {'; '.join(parts)}"
     )
 
 

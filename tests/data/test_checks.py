@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stoker.data.checks import rules
 from stoker.data.checks.checker import Checker
 from stoker.data.checks.finding import MAX_SHOWN, Findings
 from stoker.data.checks.rules import RULES
 from stoker.data.checks.score import score_of
-from stoker.data.checks.text import find_secret
+from stoker.data.checks.text import find_secret, suspects, text_findings
 from stoker.data.formats.recognise import convert
 from stoker.data.sealing.shingles import RowWords
 from stoker.data.sealing.words import Vocabulary
@@ -104,6 +106,29 @@ def test_what_is_planted_is_found_with_its_line(code: str, text: str) -> None:
 )
 def test_good_words_are_left_alone(text: str) -> None:
     assert planted([text]).counts == {}
+
+
+SUSPICIOUS = [
+    "Use AKIAIOSFODNN7EXAMPLE now", "ASIA1234567890ABCDEF", "ghp_" + "a1" * 18, "github_pat_" + "a" * 22, "xoxb-1234567890-abc",
+    "AIza" + "b" * 35, "hf_" + "a" * 32, "sk-proj-" + "a" * 24, "eyJhbGciOiJI.eyJzdWIiOiIxMjM0.SflKxwRJSM", "anna.smith@firm.co.uk",
+    "é@firm.de", "a-@firm.de", "-----BEGIN RSA PRIVATE KEY-----", "4539 1488 0343 6467", "4539-1488-0343-6467", "45391488034364٦٧",
+    "{{ name }}", "<INSERT A NAME>", "<YOUR NAME>", "<ADD_NAME>", "[INSERT NAME]", "[YOUR NAME]", "\ufffd", "\x00", "\x7f", "\x85",
+    "cafÃ©", "itâ€™s", "ï»¿x Ð¿Ñ€Ð¸", "ðŸ˜€",
+]  # fmt: skip
+
+
+def test_what_is_passed_over_has_no_finding() -> None:
+    clean = [str(row["question"]) for row in clean_rows(40)]
+    texts = [*clean, *(f"Words before\n{bad} and after." for bad in SUSPICIOUS), *SUSPICIOUS]
+    looked_at = suspects(texts)
+    assert {place for place, text in enumerate(texts) if list(text_findings(text))} <= set(looked_at)
+    assert not set(looked_at) & set(range(len(clean)))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.one_of(st.sampled_from(SUSPICIOUS), st.text(max_size=12)), max_size=4).map("".join))
+def test_no_text_with_a_finding_is_passed_over(text: str) -> None:
+    assert suspects([text]) or not list(text_findings(text))
 
 
 def test_a_secret_is_not_repeated_in_the_finding() -> None:
