@@ -103,6 +103,22 @@ def test_a_check_inside_a_lab_sees_its_sealed_rows(stoker: Any, two: Workspace) 
     assert stoker("data", "check", "d9").code == 3
 
 
+def test_a_check_inside_a_lab_measures_rows_with_its_tokenizer(stoker: Any, lab: Workspace, tiny_base: Path) -> None:
+    lab.settings.write_text(f'[model]\nbase = "{tiny_base}"\n[train]\nmax_length = 300\n')
+    Path("rows.jsonl").write_bytes(as_lines([*rows(60), {"question": "Why?", "answer": "So it is. " * 200}]))
+    found = stoker("data", "check", "rows.jsonl", "--json").json()
+    assert (found["tokens"]["tokenizer"], found["tokens"]["max_length"]) == (str(tiny_base), 300)
+    assert [(one["code"], one["line"]) for one in found["findings"]] == [("too-long", 61)]
+    shown = stoker("data", "check", "rows.jsonl").out
+    assert "rows lost by a max_length of 256: 1; 512: 1" in shown
+
+
+def test_a_lab_without_its_base_says_when_rows_are_measured(stoker: Any, lab: Workspace) -> None:
+    Path("rows.jsonl").write_bytes(as_lines(rows(60)))
+    answer = stoker("data", "check", "rows.jsonl", "--json").json()
+    assert answer["tokens"] is None and "when the first run starts" in answer["notes"][-1]
+
+
 def test_a_dataset_is_written_in_another_format(stoker: Any, two: Workspace) -> None:
     answer = stoker("data", "convert", "d1", "--to", "csv", "--out", "all.csv", "--side", "all", "--json")
     assert answer.json() == {"file": "all.csv", "rows": 60, "left_out": {}}
