@@ -17,12 +17,12 @@ import orjson
 
 from stoker.data.checks.checker import Checker
 from stoker.data.checks.repair import repaired
-from stoker.data.findings import RowProblem, excerpt
+from stoker.data.findings import FileRefused, RowProblem, excerpt
 from stoker.data.formats.mapping import apply_mapping, mapping_for
 from stoker.data.formats.recognise import Shape, convert
 from stoker.data.ledger import Ledger, Told
 from stoker.data.reading.readers import Opened, read_records
-from stoker.data.reading.source import Record
+from stoker.data.reading.source import MEGABYTE, Record
 from stoker.data.rows import TRAINED_KINDS, Row
 from stoker.data.sealing.edits import EMPTY_KEYS, EditBuilder
 from stoker.data.sealing.index import IndexContent
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from stoker.data.tokens.lengths import RowLengths
 
 _PHASE_ROWS = 20_000
-_BATCH_ROWS = 8192
+_BATCH_ROWS, _BATCH_BYTES = 8192, 16 * MEGABYTE
 
 
 @dataclass
@@ -147,21 +147,33 @@ class _Collector:
         self._mappings = {mapping.columns: mapping for mapping in job.mappings}
         self._first_places: dict[str, int] = {}
         self._fresh: list[Row] = []
+        self._fresh_lines: list[bytes] = []
+        self._num_fresh_bytes = 0
         self.lengths = self._start_measuring(job.tokenizer)
 
     def flush(self) -> None:
         """Do what is done for many rows at once."""
-        rows, self._fresh = self._fresh, []
-        if not rows:
+        rows, lines = self._fresh, self._fresh_lines
+        self._fresh, self._fresh_lines, self._num_fresh_bytes = [], [], 0
+        if rows:
+            self._spool.writelines(lines)
+            words = self.found.shingles.add_rows(rows)
+            self.found.edits.add_rows(rows, words)
+            if self.found.prompt_edits:
+                self.found.prompt_edits.add_rows(rows, words)
+            self.found.checker.add_rows(rows, words)
+            self._measure(rows)
+
+    def _measure(self, rows: list[Row]) -> None:
+        if self.lengths is None:
             return
-        self._spool.writelines([orjson.dumps(row.to_json(), option=orjson.OPT_APPEND_NEWLINE) for row in rows])
-        words = self.found.shingles.add_rows(rows)
-        self.found.edits.add_rows(rows, words)
-        if self.found.prompt_edits:
-            self.found.prompt_edits.add_rows(rows, words)
-        self.found.checker.add_rows(rows, words)
-        if self.lengths is not None:
+        try:
             self.lengths.add(rows)
+        except (MemoryError, FileRefused):
+            raise
+        except Exception as error:  # noqa: BLE001 - a template may fail in any way; the file comes in without lengths
+            self.lengths = None
+            self.found.notes.append(f"rows are not measured in tokens: {type(error).__name__}: {error}")
 
     def _start_measuring(self, ref: TokenizerRef | None) -> RowLengths | None:
         if ref is None:
@@ -236,6 +248,9 @@ class _Collector:
         found.is_kept.append(row.kind not in TRAINED_KINDS)
         if (system := system_prompt(row)) is not None:
             found.systems[system] += 1
+        line = orjson.dumps(row.to_json(), option=orjson.OPT_APPEND_NEWLINE)
         self._fresh.append(row)
-        if len(self._fresh) == _BATCH_ROWS:
+        self._fresh_lines.append(line)
+        self._num_fresh_bytes += len(line)
+        if len(self._fresh) == _BATCH_ROWS or self._num_fresh_bytes > _BATCH_BYTES:
             self.flush()

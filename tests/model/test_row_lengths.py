@@ -236,6 +236,16 @@ def test_rows_that_the_template_refuses_are_found(tmp_path: Path) -> None:
     assert found["line"] == 5 and "System role not supported" in found["excerpt"]
 
 
+def test_a_template_that_fails_keeps_no_file_out(tmp_path: Path) -> None:
+    tokenizer = make_tokenizer("chatml")
+    tokenizer.chat_template += "{% if 'house 44?' in messages[0].content %}{{ 1 // 0 }}{% endif %}"
+    tokenizer.save_pretrained(tmp_path / "base")
+    given = [{"prompt": f"How many people live in house {i}?", "completion": f"There are {i * 7}."} for i in range(60)]
+    summary = taken_in(tmp_path, given, TokenizerRef(name="odd", folder=tmp_path / "base"))
+    assert summary["tokens"] is None and summary["rows_in"] == 60
+    assert any("ZeroDivisionError" in note for note in summary["notes"])
+
+
 def test_intake_goes_on_without_a_tokenizer_and_says_so(tmp_path: Path) -> None:
     given = [{"prompt": f"How many people live in house {i}?", "completion": f"There are {i * 7}."} for i in range(60)]
     (tmp_path / "broken").mkdir()

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from stoker.data.checks.sample import Sampled
-from stoker.data.sealing.shingles import words_of
+from stoker.data.sealing.words import words_of
 
 MIN_ROWS = 10
 MIN_SHARE = 0.1

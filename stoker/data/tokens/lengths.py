@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from stoker.data.findings import FileRefused
 from stoker.data.rows import Content, Row
 from stoker.data.tokens.encoders import CheckedEncoder, ReferenceEncoder
 from stoker.data.tokens.folder import longest_row, read_chat
@@ -80,6 +81,8 @@ class RowLengths:
                         batch.texts += (turns[0].prompt, self._anchor + turns[0].answer)
                     else:
                         plans.append((place, plan_turns(conversation, turns, self._chat)))
+            except FileRefused:
+                raise  # the process's time is up
             except DataError as error:
                 self.refused.append((len(self._longest) + place, str(error)))
         self._measure_pairs(batch)
