@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from stoker.data.checks.columns import ignored_keys
 from stoker.data.checks.judge import judge
 from stoker.data.collect import Collected
 from stoker.data.dataset import HELDOUT, KEPT, KEPT_HELDOUT, ROWS, SUMMARY
@@ -98,6 +99,8 @@ def _representatives(content: IndexContent, split: Split) -> set[int]:
 
 def _summary(job: IntakeJob, found: Collected, split: Split, content: IndexContent) -> dict[str, Any]:
     counts = found.ledger.count_states()
+    for what, num_rows in ignored_keys(found.unused_keys, found.formats):
+        found.checker.findings.add("ignored-keys", None, what, num_rows)
     num_kept = int((np.frombuffer(found.is_kept, np.bool_) & (split.side == Side.TRAINED)).sum())
     notes = [*found.all_notes(), *split.notes]
     if num_kept:

@@ -177,8 +177,8 @@ def _translation(draw: random.Random, i: int) -> Record:
 
 def _sentiment(draw: random.Random, i: int) -> Record:
     return {
-        "text": f"{_prose(draw, draw.randint(2, 4))} I {draw.choice(('loved', 'hated', 'forgot'))} it.",
-        "label": draw.choice(("positive", "negative", "neutral")),
+        "prompt": f"{_prose(draw, draw.randint(2, 4))} I {draw.choice(('loved', 'hated', 'forgot'))} it.",
+        "completion": draw.choice(("positive", "negative", "neutral")),
     }
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from stoker.data.checks import rules
 from stoker.data.checks.checker import Checker
+from stoker.data.checks.columns import ignored_keys
 from stoker.data.checks.finding import MAX_SHOWN, Findings
 from stoker.data.checks.rules import RULES
 from stoker.data.checks.score import score_of
@@ -251,3 +252,19 @@ def test_every_rule_is_found_by_something() -> None:
     package = Path(rules.__file__).parents[1]
     code = "\n".join(path.read_text("utf-8") for path in package.rglob("*.py") if path.name != "rules.py")
     assert [name for name in RULES if f'"{name}"' not in code and name != rules.UNUSABLE.code] == []
+
+
+def test_misspelt_keys_and_labels_beside_text_are_told() -> None:
+    misspelt = list(ignored_keys({"ouput": 9, "anwser": 9, "id": 9, "source": 9, "prompt_id": 9}, {"alpaca": 9}))
+    assert misspelt == [
+        ("'anwser' is not read; was 'answer' meant?", 9),
+        ("'ouput' is not read; was 'output' meant?", 9),
+    ]
+    assert [rows for _, rows in ignored_keys({"label": 9}, {"text": 5, "messages": 4})] == [5]
+    assert list(ignored_keys({"label": 9}, {"query-response": 9})) == []
+
+
+def test_the_rarest_label_is_told() -> None:
+    labels = [*"abcdefg"] * 28 + ["h"] * 4
+    findings = check([{**row, "answer": label} for row, label in zip(clean_rows(200), labels, strict=True)])
+    assert findings.to_json()[0]["excerpt"].endswith("... 'h' 2.0%")

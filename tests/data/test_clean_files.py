@@ -27,3 +27,16 @@ def test_a_clean_file_is_not_blamed(lab: SmallLab, name: str, num_rows: int, see
 
 def test_there_are_twenty_kinds() -> None:
     assert len(CLEAN) >= 20
+
+
+@pytest.mark.parametrize("name", ["feelings", "multilingual", "topics"])
+def test_the_score_and_the_findings_do_not_depend_on_the_order_of_rows(lab: SmallLab, name: str) -> None:
+    lines = clean_file(name, 200).splitlines()
+    lines += [line.replace(b".", b". {{name}}") for line in lines[:20]] + lines[:9]
+    found = []
+    for order in (lines, lines[::-1], sorted(lines)):
+        found.append(lab.take(b"\n".join(order), "rows.jsonl").summary)
+        lab.datasets.clear()
+    assert found[0]["deductions"] and found[0]["score"] < 100
+    for key in ("score", "gate", "deductions", "finding_counts"):
+        assert found[0][key] == found[1][key] == found[2][key]

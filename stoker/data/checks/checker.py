@@ -139,6 +139,8 @@ class Checker:
             return False
         order = np.argsort(-counts, kind="stable")
         shown = ", ".join(f"{self._labels[int(values[i])][:40]!r} {counts[i] / len(answers):.0%}" for i in order[:6])
+        if len(order) > 6:
+            shown += f" ... {self._labels[int(values[order[-1]])][:40]!r} {counts[order[-1]] / len(answers):.1%}"
         self.findings.add("labels", None, f"{len(values)} different answers: {shown}", len(answers))
         if counts.max() > _ONE_LABEL_SHARE * len(answers):
             self.findings.add("one-label", None, shown, int(counts.max()))

@@ -225,6 +225,11 @@ EXAMPLES: dict[str, Example] = {
         "A tenth of the answers or more begin or end with the same sentence, of at most 1,000 rows.",
         '{"question": "Where is harbour %d?", "answer": "Sure! It lies %d miles north of the bridge number %d and %d east."}', A_NOTE, copies=30,
     ),
+    "ignored-keys": Example(
+        "A key that no format reads looks like one that a format does, or is a label beside plain text.",
+        '{"instruction": "Is harbour %d of %d open?", "ouput": "It was on day %d.", "text": "Harbour %d was open on day %d."}',
+        ANY_WARNING, copies=30,
+    ),
     "few-rows": Example(
         "The file has fewer clusters of different rows than twice `split.min_clusters`, so nothing of it is held out.",
         '{"question": "Is it late?", "answer": "Yes, it is late by now."}',

@@ -112,6 +112,11 @@ RULES = _rules(
         "replace them in the source; revoke keys that were in it", points=10, full_share=0.05,
     ),
     Rule(
+        "ignored-keys", "warn", "keys that look meant and are not read",
+        "what stands there is not trained, and the rest may be taken for something else than it is",
+        "name the key as a format does, or leave it out", points=40, full_share=0.5,
+    ),
+    Rule(
         "one-label", "warn", "nearly every answer is the same",
         "the model learns to give that answer whatever is asked",
         "add rows with the other answers, or leave some of the common one out", points=25, full_share=1.0,

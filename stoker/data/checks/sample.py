@@ -43,5 +43,5 @@ class RowSample:
             heapq.heapreplace(self._heap, entry)
 
     def rows(self) -> list[Sampled]:
-        """Return the sample by file and line."""
-        return sorted((sampled for _, _, sampled in self._heap), key=lambda one: (one.member, one.line))
+        """Return the sample, in the order of the ids."""
+        return [sampled for _, _, sampled in sorted(self._heap, reverse=True)]
