@@ -35,10 +35,10 @@ def describe_trial(comparisons: Sequence[Comparison], target: str) -> str:
         return f"Nothing can be said on the target {target}: no pair could be compared there."
     better = [f"{each.candidate} over {each.against}" for each in on_target if each.outcome == "better"]
     better += [f"{each.against} over {each.candidate}" for each in on_target if each.outcome == "worse"]
-    num_pairs = len(on_target)
+    pairs = "1 pair" if len(on_target) == 1 else f"{len(on_target)} pairs"
     if not better:
-        return f"No detectable difference on {target} between any of {num_pairs} pairs, corrected for their number."
-    return f"Better on {target}, corrected for {num_pairs} pairs: {', '.join(better)}."
+        return f"No detectable difference on {target} ({pairs}, corrected for their number)."
+    return f"Better on {target} ({pairs}, corrected for their number): {', '.join(better)}."
 
 
 def _at(each: Comparison, p_corrected: float, confidence: float) -> Comparison:

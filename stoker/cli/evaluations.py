@@ -52,9 +52,7 @@ def run(
     note(f"evaluation {reply.get('evaluation', '')} queued; see: stoker eval list")
 
 
-def print_comparisons(
-    comparisons: list[dict[str, Any]], *, every_metric: bool = False, is_corrected: bool = False
-) -> None:
+def print_comparisons(comparisons: list[dict[str, Any]], *, every_metric: bool = False) -> None:
     """Print the table of a verdict: both scores, the difference, its interval, what follows.
 
     A benchmark's other metrics decide nothing and are left out unless asked for; `detectable` is the smallest true difference
@@ -72,7 +70,7 @@ def print_comparisons(
             units.signed(row["difference"], row["metric"]),
             units.interval(row["low"], row["high"], row["metric"]),
             units.detectable(row["minimum_detectable_effect"], row["metric"]),
-            units.p_value(row["p_value_corrected"] if is_corrected else row["p_value"]),
+            units.p_value(row["p_value"]),
             row["outcome"],
         )
         for row in comparisons

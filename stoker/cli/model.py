@@ -60,6 +60,7 @@ def show(version: Version = "@champion", as_json: AsJson = False) -> None:
             ("weights", found["weights_sha256"]),
             ("base", found["base_sha256"]),
             ("pinned", "yes" if found["pinned"] else None),
+            ("branch of", f"{found['trial']}; see: stoker eval compare {found['trial']}" if found["trial"] else None),
             ("verdict", found["verdict"]["reason"] if found["verdict"] else "not evaluated yet"),
             ("folder", reader.workspace.version(model, number)),
         ]

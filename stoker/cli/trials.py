@@ -86,14 +86,17 @@ def _result(reader: Reader, found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _print(found: dict[str, Any]) -> None:
-    from stoker.cli.evaluations import print_comparisons
-
     parent = f"{found['model']}/v{found['parent']}" if found["parent"] else "the base"
     note(f"{found['id']} {found['state']}, branches of {parent}")
     print_table(
         ("dataset", "file", "run", "state", "version"),
         [(one["dataset"], one["name"], one["run"], one["state"], one["version"]) for one in found["branches"]],
     )
+    for one in found["branches"]:
+        if one["state"] == "waiting":
+            note(
+                f"{one['name']} waits because of its score; to train it as it is: stoker data approve {one['dataset']}"
+            )
     names = {one["version"]: one["name"] for one in found["branches"]}
     rows = [
         (
@@ -113,6 +116,41 @@ def _print(found: dict[str, Any]) -> None:
             ("benchmark", "metric", "model", "trained on", "n", "score", "interval"), rows, numbers=("n", "score")
         )
         say()
-        print_comparisons(found["comparisons"], is_corrected=True)
+        _print_pairs(found["comparisons"])
         say()
         say(f"{found['summary']} Nothing is promoted; to use a branch: stoker model promote VERSION")
+
+
+def _print_pairs(comparisons: list[dict[str, Any]]) -> None:
+    """Print both scores of each pair on the deciding metrics; p is corrected for the number of pairs and benchmarks."""
+    rows = [
+        (
+            f"{one['candidate']} against {one['against']}",
+            one["benchmark"],
+            one["metric"],
+            units.count(one["n"]),
+            units.score(one["candidate_score"], one["metric"]),
+            units.score(one["against_score"], one["metric"]),
+            units.signed(one["difference"], one["metric"]),
+            units.interval(one["low"], one["high"], one["metric"]),
+            units.detectable(one["minimum_detectable_effect"], one["metric"]),
+            units.p_value(one["p_value_corrected"]),
+            one["outcome"],
+        )
+        for one in comparisons
+        if one["is_primary"]
+    ]
+    numbers = ("n", "first", "second", "difference", "detectable", "corrected p")
+    headers = (
+        "pair",
+        "benchmark",
+        "metric",
+        "n",
+        "first",
+        "second",
+        "difference",
+        "interval",
+        "detectable",
+        "corrected p",
+    )
+    print_table((*headers, "the first is"), rows, numbers=numbers)

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row, and_, case, func, literal, or_, select
 from stoker.errors import NotFound
 from stoker.store import tables as t
 from stoker.store.families import datasets_of, keepers, models_of, place_of, standings, words_for
-from stoker.store.trial_queries import compared_with
+from stoker.store.trial_queries import compared_with, trial_of_run
 
 LIVE_STATES = ("queued", "running", "paused", "parked")
 SEVERITIES = ("info", "warn", "critical")
@@ -145,6 +145,7 @@ def version_detail(connection: Connection, model: str, version: int) -> dict[str
     return found[0] | {
         **{name: row._mapping[name] for name in more},
         "lineage": datasets_of(connection, model, version),
+        "trial": trial_of_run(connection, found[0]["run"]),
         "verdict": verdict(connection, f"e{latest}") if latest else None,
         "comparisons": comparisons(connection, f"e{latest}") if latest else [],
     }

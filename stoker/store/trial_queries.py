@@ -33,6 +33,13 @@ def compared_with(connection: Connection, dataset_id: str) -> list[dict[str, Any
     ]
 
 
+def trial_of_run(connection: Connection, run_id: str) -> str | None:
+    """The trial that a run is a branch of, or None."""
+    j, r = t.jobs, t.runs
+    found: str | None = connection.scalar(select(j.c.trial).join_from(j, r, r.c.job == j.c.id).where(r.c.id == run_id))
+    return found
+
+
 def _trial(connection: Connection, row: Row[Any]) -> dict[str, Any]:
     return {
         "id": row.id, "state": row.state, "model": row.model, "parent": row.parent, "evaluation": row.evaluation,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from sqlalchemy import insert, select
 
 from stoker.errors import NotAllowed, NotFound
+from stoker.mailbox.intents import await_reply, post_intent
 from stoker.registry import families
 from stoker.registry.lineage import counting_refs, earlier_refs
 from stoker.registry.lines import line_for
@@ -222,6 +224,26 @@ def test_only_a_usable_other_version_becomes_current(lab: Any) -> None:
         back(lab, first)
 
 
+def test_wishes_of_the_command_line_are_carried_out_and_refusals_answered(lab: Any) -> None:
+    first, second = follow(lab, 1), follow(lab, 2)
+    intents = Intents(lab.context, Inbox(lab.context), lambda: None)
+    folder = lab.workspace.intents
+
+    def ask(kind: str, **fields: Any) -> dict[str, Any]:
+        intent = post_intent(folder, kind, **fields)
+        assert intents.tick()
+        reply = await_reply(folder, intent, 5.0)
+        assert reply is not None
+        return reply
+
+    assert ask("data.replaces", sha256=f"{2:064x}", dataset=first)["result"] == {"dataset": second}
+    assert ask("data.rollback", dataset=first)["result"]["rolled_back"] == [second]
+    again = ask("data.rollback", dataset=first)
+    assert again["error"]["exit_code"] == 4 and "is current" in again["error"]["what"]
+    assert ask("compare", items=[{"dataset": first}])["error"]["exit_code"] == 2
+    assert ask("compare", items=[{"dataset": first}, {"dataset": second}])["result"] == {"trial": "t1"}
+
+
 def test_references_say_which_rows_count(lab: Any) -> None:
     first, second, third = follow(lab, 1), follow(lab, 2, replaces=1), follow(lab, 3, replaces=1)
     everything = [first, second, third]
@@ -241,6 +263,4 @@ def test_references_say_which_rows_count(lab: Any) -> None:
 
 
 def _sha256(text: str) -> str:
-    import hashlib
-
     return hashlib.sha256(text.encode()).hexdigest()
