@@ -13,7 +13,6 @@ from typing import Any
 from sqlalchemy import Row, delete, insert, select, update
 
 from stoker.data.dataset import SUMMARY, Dataset
-from stoker.data.quality.choice import choose_rows, split_words
 from stoker.data.quality.decisions import Decided, append_decision, append_undo, read_decided
 from stoker.errors import NotAllowed, NotFound, UsageError
 from stoker.spec.jobs import JOB, TrainJob
@@ -39,13 +38,16 @@ def decide(transaction: Transaction, workspace: Workspace, fields: dict[str, Any
         touched = {row for one in undone for row in one.rows}
         text = f"decision {', '.join(map(str, numbers))} about {dataset.name} is undone"
     elif verb in ("keep", "remove"):
+        from stoker.data.quality.choice import choose_rows, split_words  # loads numpy, which an idle supervisor spares
+
         rows = choose_rows(Dataset(workspace.dataset(dataset_id)), split_words(map(str, fields["rows"])))
         touched = set(rows)
         if verb == "remove":
             _refuse_to_empty(dataset, touched - read_decided(path).removed().keys())
         number = append_decision(path, verb, rows, transaction.now, token)
         done = "removed" if verb == "remove" else "kept"
-        text = f"{len(rows):,} rows of {dataset.name} were {done} by a person (decision {number})"
+        some = "1 row" if len(rows) == 1 else f"{len(rows):,} rows"
+        text = f"{some} of {dataset.name} {done} by a person (decision {number})"
     else:
         raise UsageError(f"unknown decision {verb!r}", "", "see: stoker data review --help")
     decided = read_decided(path)

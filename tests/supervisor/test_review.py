@@ -123,7 +123,7 @@ def test_a_removed_row_is_quarantined_and_the_rows_still_add_up(taken: Any, ask:
     assert after["reasons"]["removed-by-review"] == 3 and after["quarantined_in_training"] == []
     assert [row["line"] for row in after["removed_by_review"]] == sorted(chosen)
     assert removed(taken) == sorted(chosen.values())
-    assert taken.codes[-1] == "rows.removed" and "3 rows of rows.jsonl were removed" in taken.texts[-1]
+    assert taken.codes[-1] == "rows.removed" and "3 rows of rows.jsonl removed by a person" in taken.texts[-1]
 
 
 def test_undo_restores_rows_and_counts(taken: Any, ask: Any) -> None:

@@ -1,7 +1,7 @@
 """What the review measures of every row, taken in one pass: sizes, hashed words, characters as classes.
 
-Texts are not kept: a million rows of 500 bytes take about a gigabyte. Words are folded as the sealed split folds them, and
-hashed for ever alike, so the same rows give the same review on every machine.
+Texts are not kept, only what is computed from them. Words are folded as the sealed split folds them, and hashes are fixed for ever,
+so the same rows give the same review on every machine.
 """
 
 from __future__ import annotations
