@@ -159,7 +159,7 @@ def _incidence(sets: ShingleSets, vocabulary: Hashes) -> csr_array:
     """Return the rows x vocabulary matrix of ones; shingles outside the vocabulary are left out."""
     is_known = is_member(sets.flat, vocabulary)
     columns = np.searchsorted(vocabulary, sets.flat[is_known])
-    row_ends = np.concatenate(([0], np.cumsum(is_known)))[sets.offsets]
+    row_ends = np.searchsorted(np.flatnonzero(is_known), sets.offsets)
     ones = np.ones(len(columns), np.int32)
     return csr_array((ones, columns, row_ends), shape=(len(sets), len(vocabulary)))
 

@@ -29,6 +29,7 @@ SHINGLE_WORDS = 3
 MIN_ROWS_FOR_BOILERPLATE = 20
 MIN_BOILERPLATE_ROWS = 8
 _CHUNK_ROWS = 4096
+_TAKEN_ROWS = 65_536
 
 _FIRST, _SECOND = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
 _PADDING = 0x165667B19E3779F9
@@ -54,18 +55,27 @@ class ShingleSets:
 
     def take(self, rows: npt.NDArray[np.integer]) -> ShingleSets:
         """Return the sets of some rows, in the order given."""
+        if len(rows) == len(self) and np.array_equal(rows, np.arange(len(rows))):
+            return self
         sizes = self.sizes[rows]
         offsets = np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
-        within = np.arange(offsets[-1], dtype=np.int64) - np.repeat(offsets[:-1], sizes)
-        return ShingleSets(self.flat[np.repeat(self.offsets[:-1][rows], sizes) + within], offsets)
+        flat = np.empty(offsets[-1], self.flat.dtype)
+        for start in range(0, len(rows), _TAKEN_ROWS):  # index arrays are many times as large as what they take
+            end = min(start + _TAKEN_ROWS, len(rows))
+            shifts = self.offsets[rows[start:end]] - offsets[start:end]
+            places = np.arange(offsets[start], offsets[end], dtype=np.int64) + np.repeat(shifts, sizes[start:end])
+            flat[offsets[start] : offsets[end]] = self.flat[places]
+        return ShingleSets(flat, offsets)
 
     def without(self, boilerplate: Hashes) -> ShingleSets:
         """Return the sets less some shingles (sorted)."""
         if len(boilerplate) == 0 or len(self.flat) == 0:
             return self
-        keep = ~is_member(self.flat, boilerplate)
-        kept_before = np.concatenate(([0], np.cumsum(keep)))
-        return ShingleSets(self.flat[keep], kept_before[self.offsets])
+        is_left_out = is_member(self.flat, boilerplate)
+        left_out = np.flatnonzero(is_left_out)
+        if len(left_out) == 0:
+            return self
+        return ShingleSets(self.flat[~is_left_out], self.offsets - np.searchsorted(left_out, self.offsets))
 
 
 EMPTY_HASHES: Hashes = np.zeros(0, np.uint32)
@@ -96,7 +106,9 @@ class ShingleBuilder:
     def finish(self) -> tuple[ShingleSets, ShingleSets]:
         """Return the sets of whole rows and of prompts, row for row."""
         self._flush()
-        return _join(self._whole), _join(self._prompts)
+        whole, prompts = _join(self._whole), _join(self._prompts)
+        self._whole, self._prompts = [(whole.flat, whole.sizes)], [(prompts.flat, prompts.sizes)]
+        return whole, prompts
 
     def _flush(self) -> None:
         rows, self._rows = self._rows, []
@@ -160,8 +172,9 @@ def find_boilerplate(sets: ShingleSets, share: float, repeated: Iterable[str] = 
     """
     if len(sets) < MIN_ROWS_FOR_BOILERPLATE:
         return EMPTY_HASHES
-    values, counts = np.unique(sets.flat, return_counts=True)
-    common = values[counts > max(share * len(sets), MIN_BOILERPLATE_ROWS)]
+    most = int(max(share * len(sets), MIN_BOILERPLATE_ROWS))
+    ordered = np.sort(sets.flat)
+    common = sorted_unique(ordered[most:][ordered[most:] == ordered[: max(0, len(ordered) - most)]])
     builder = ShingleBuilder()
     for text in repeated:
         builder.add(Row("", 0, Content(text=text)))
