@@ -10,6 +10,7 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # each BLAS thread reserves address space; none is of use here
 os.environ.setdefault("RAYON_NUM_THREADS", "1")
 os.environ.setdefault("MIMALLOC_ARENA_RESERVE", "65536")  # KiB; rensa's allocator would reserve a gigabyte at import
+os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # its own would reserve another
 os.environ.setdefault("MALLOC_ARENA_MAX", "1")
 
 import gc
