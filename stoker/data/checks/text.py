@@ -9,8 +9,6 @@ import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from ftfy.badness import is_bad
 
 _PLACEHOLDER = re.compile(
@@ -53,6 +51,9 @@ _TRIGGERS = (
 
 def suspects(texts: Sequence[str]) -> list[int]:
     """Return the places of the texts that `text_findings` must look at; it finds nothing in the others."""
+    import pyarrow as pa  # a sixth of a gigabyte of address space, so only once there are rows
+    import pyarrow.compute as pc
+
     found = pc.match_substring_regex(pa.array(texts, pa.large_string()), _TRIGGERS)
     places: list[int] = np.flatnonzero(found.to_numpy(zero_copy_only=False)).tolist()
     return places

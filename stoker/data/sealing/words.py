@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import xxhash
 
 WordHashes = npt.NDArray[np.uint64]
@@ -68,6 +67,8 @@ class Vocabulary:
         """Return the hash of each word; words and gaps alternate between `edges`. Each distinct word is hashed once."""
         if len(edges) < 2:
             return np.zeros(0, np.uint64)
+        import pyarrow as pa  # a sixth of a gigabyte of address space, so only once there are rows
+
         spans = pa.BinaryArray.from_buffers(
             pa.binary(), len(edges) - 1, [None, pa.py_buffer(edges), pa.py_buffer(data)]
         ).dictionary_encode()
