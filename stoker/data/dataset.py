@@ -9,10 +9,9 @@ from typing import Any, Literal
 
 import orjson
 
-from stoker.data.ledger import LEDGER
 from stoker.data.rows import Row
 
-SUMMARY, ROWS, HELDOUT = "dataset.json", "rows.jsonl", "heldout.jsonl"
+SUMMARY, ROWS, HELDOUT, LEDGER = "dataset.json", "rows.jsonl", "heldout.jsonl", "ledger.jsonl"
 KEPT, KEPT_HELDOUT = "preference.jsonl", "preference_heldout.jsonl"
 
 

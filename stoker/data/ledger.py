@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-LEDGER = "ledger.jsonl"
 STATES = ("train", "held_out", "duplicate", "quarantined")
 _CODES = {state: code for code, state in enumerate(STATES)}
 _WRITTEN_ROWS = 8192

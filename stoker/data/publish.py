@@ -13,9 +13,9 @@ import orjson
 from stoker.data.checks.columns import ignored_keys
 from stoker.data.checks.judge import judge
 from stoker.data.collect import Collected
-from stoker.data.dataset import HELDOUT, KEPT, KEPT_HELDOUT, ROWS, SUMMARY
+from stoker.data.dataset import HELDOUT, KEPT, KEPT_HELDOUT, LEDGER, ROWS, SUMMARY
 from stoker.data.findings import REMEDIES, excerpt
-from stoker.data.ledger import LEDGER, Told
+from stoker.data.ledger import Told
 from stoker.data.sealing.index import IndexContent, write_index
 from stoker.data.sealing.split import HELD_OUT, Side, Split, large_clusters
 from stoker.durable import publish_folder, write_json

@@ -174,7 +174,8 @@ def datasets_of(connection: Connection, model: str, version: int) -> list[dict[s
     p, d = t.version_datasets, t.datasets
     found = select(p.c.dataset, d.c.name, d.c.file_sha256, p.c.role).join_from(p, d, d.c.id == p.c.dataset)
     rows = connection.execute(found.where(p.c.model == model, p.c.version == version).order_by(d.c.number))
-    return [dict(row._mapping) for row in rows]
+    names = ("dataset", "name", "file_sha256", "role")
+    return [{name: row._mapping[name] for name in names} for row in rows]
 
 
 def trained_by(connection: Connection, dataset_id: str, *roles: str) -> list[str]:

@@ -16,7 +16,7 @@ _LISTS = {
     "job": "queue list",
     "run": "run list",
     "evaluation": "eval list",
-    "trial": "eval compare",
+    "trial": "train --compare FILE FILE",
 }
 _TABLES = {"dataset": t.datasets, "job": t.jobs, "run": t.runs, "evaluation": t.evaluations, "trial": t.trials}
 
