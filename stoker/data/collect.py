@@ -162,9 +162,9 @@ class _Collector:
             if self.found.prompt_edits:
                 self.found.prompt_edits.add_rows(rows, words)
             self.found.checker.add_rows(rows, words)
-            self._measure(rows)
+            self._add_lengths(rows)
 
-    def _measure(self, rows: list[Row]) -> None:
+    def _add_lengths(self, rows: list[Row]) -> None:
         if self.lengths is None:
             return
         try:

@@ -1,6 +1,9 @@
 import gc
 
 import pytest
+from train_lab import make_dataset
+
+from stoker.train import line
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -12,3 +15,25 @@ def libraries_are_not_collected():
     gc.freeze()
     yield
     gc.unfreeze()
+
+
+@pytest.fixture(autouse=True)
+def forgotten():
+    line.forget_live()
+    yield
+    line.forget_live()
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    return tmp_path_factory.mktemp("lab")
+
+
+@pytest.fixture(scope="module")
+def first(lab):
+    return make_dataset(lab, 1)
+
+
+@pytest.fixture(scope="module")
+def second(lab):
+    return make_dataset(lab, 2, rows=36)

@@ -1,35 +1,13 @@
 import numpy as np
 import pytest
-from train_lab import as_parent, assert_same_version, history, losses, make_dataset, make_job, messages, train
+from train_lab import as_parent, assert_same_version, history, losses, make_job, messages, train
 
 from stoker.data.dataset import Dataset
 from stoker.durable import read_manifest
 from stoker.errors import InvalidInput, WorkerExit
 from stoker.mailbox.row_losses import ROW_LOSSES
-from stoker.train import conductor, line
+from stoker.train import conductor
 from stoker.train.row_losses import row_losses
-
-
-@pytest.fixture(autouse=True)
-def forgotten():
-    line.forget_live()
-    yield
-    line.forget_live()
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    return tmp_path_factory.mktemp("lab")
-
-
-@pytest.fixture(scope="module")
-def first(lab):
-    return make_dataset(lab, 1)
-
-
-@pytest.fixture(scope="module")
-def second(lab):
-    return make_dataset(lab, 2, rows=36)
 
 
 def ids(dataset):

@@ -13,28 +13,6 @@ from stoker.train.plan import load_plan
 LORA = {"method": "lora", "model": {"lora_dropout": 0.1}}
 
 
-@pytest.fixture(autouse=True)
-def forgotten():
-    line.forget_live()
-    yield
-    line.forget_live()
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    return tmp_path_factory.mktemp("lab")
-
-
-@pytest.fixture(scope="module")
-def first(lab):
-    return make_dataset(lab, 1)
-
-
-@pytest.fixture(scope="module")
-def second(lab):
-    return make_dataset(lab, 2, rows=36)
-
-
 def stop_after(monkeypatch, step, kind="pause"):
     """Have the run asked to end after a step, as a person would."""
     report = conductor.Conductor._report
