@@ -18,6 +18,7 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -25,7 +26,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA: Final = "0003"
+SCHEMA: Final = "0004"
 """The newest migration; a test compares it with the migrations folder."""
 
 REMOVED_BY_REVIEW: Final = "removed-by-review"
@@ -217,6 +218,7 @@ events = Table(
     Column("evaluation", String),
     Column("version", String),
     Column("data", JSON, nullable=False, default=dict),
+    Column("incident", String),  # of which cause it is a part
     Index(None, "run"),
     Index(None, "dataset"),
 )
@@ -327,4 +329,113 @@ verdicts = Table(
     Column("reason", Text, nullable=False),
     Column("notes", JSON, nullable=False, default=list),
     Column("time", Float, nullable=False),
+)
+
+points = Table(
+    "points",
+    metadata,
+    Column("series", String, primary_key=True),  # a run's id, or "machine"
+    Column("name", String, primary_key=True),
+    Column("at", Integer, primary_key=True),  # of a run its step, of the machine the second since the epoch
+    Column("value", Float),  # null: not finite
+    sqlite_with_rowid=False,
+)
+
+blocks = Table(
+    "blocks",
+    metadata,
+    Column("series", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("number", Integer, primary_key=True),  # at // 4096
+    Column("ats", LargeBinary, nullable=False),  # int64, ascending
+    Column("points", LargeBinary, nullable=False),  # float64, NaN where not finite
+)
+
+run_costs = Table(
+    "run_costs",
+    metadata,
+    Column("run", String, ForeignKey("runs.id"), primary_key=True),
+    Column("gpu_seconds", Float, nullable=False),
+    Column("joules", Float),
+    Column("source", String, nullable=False),  # counter: the card's own; power: integrated; none: no reading
+)
+
+samples = Table(
+    "samples",
+    metadata,
+    Column("run", String, ForeignKey("runs.id"), primary_key=True),
+    Column("step", Integer, primary_key=True),
+    Column("probe", Integer, primary_key=True),  # the same number is the same held-out row at every step
+    Column("prompt", Text, nullable=False),
+    Column("expected", Text, nullable=False),
+    Column("answer", Text),
+    Column("is_match", Boolean),
+    Column("nll", Float),  # nats per token of the expected answer
+    Column("time", Float, nullable=False),
+)
+
+changes = Table(
+    "changes",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("run", String, ForeignKey("runs.id"), nullable=False),
+    Column("request", String, nullable=False),  # what is asked together is applied together
+    Column("name", String, nullable=False),
+    Column("old", JSON),
+    Column("new", JSON),
+    Column("state", String, nullable=False),  # requested, applied, rejected
+    Column("step", Integer),  # the first step that it held for
+    Column("reason", Text),
+    Column("asked_at", Float, nullable=False),
+    Column("at", Float),
+    UniqueConstraint("run", "request", "name", name="one_change_per_request"),
+)
+
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("number", Integer, nullable=False, unique=True),
+    Column("kind", String, nullable=False),
+    Column("subject", String, nullable=False),  # id of a run, a dataset or an evaluation, or "lab"
+    Column("severity", String, nullable=False),
+    Column("state", String, nullable=False),  # open, recovered, closed
+    Column("title", Text, nullable=False),
+    Column("outcome", Text),
+    Column("num_events", Integer, nullable=False, default=0),
+    Column("opened_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Column("closed_at", Float),
+    Index(None, "state"),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("incident", String, ForeignKey("incidents.id")),
+    Column("channel", String, nullable=False),
+    Column("kind", String, nullable=False),  # opened, recovered, digest, report, news, test
+    Column("severity", String, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("state", String, nullable=False),  # waiting, sent, failed, muted
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("not_before", Float, nullable=False, default=0.0),
+    Column("error", Text),
+    Column("created", Float, nullable=False),
+    Column("sent_at", Float),
+    Index(None, "state"),
+)
+
+reports = Table(
+    "reports",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("number", Integer, nullable=False, unique=True),
+    Column("begins", Float, nullable=False),
+    Column("ends", Float, nullable=False),
+    Column("headline", Text, nullable=False),
+    Column("path", Text, nullable=False),  # of the HTML page; the Markdown lies beside it
+    Column("created", Float, nullable=False),
 )

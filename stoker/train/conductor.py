@@ -1,15 +1,15 @@
 """What happens at the end of each optimizer step: the message, the guard's count, checkpoints, pause and stop.
 
 A callback of Trainer. It asks the segment to end and says why in `ending`; `run` decides what follows. It reads the
-device once a step, and writes one line.
+device once a step, and writes one line. What only looks at a step is an `Observer`.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from transformers.trainer_callback import TrainerCallback, TrainerControl
 
@@ -33,8 +33,32 @@ class Ending:
     needed_bytes: int = 0
 
 
+@dataclass(frozen=True)
+class StepFacts:
+    """A finished step (`step` counts from 1): loss in nats per trained token and gradient norm before clipping, either may be
+    non-finite; `seconds` it took, `is_applied`: the weights changed."""
+
+    step: int
+    loss: float
+    grad_norm: float
+    learning_rate: float
+    tokens: int
+    rows: int
+    seconds: float
+    is_applied: bool
+
+
+class Observer(Protocol):
+    """Looks at the run between two steps; leaves weights, moments, train mode and random states as they were."""
+
+    def after_step(self, facts: StepFacts) -> None: ...
+
+
 class Conductor(TrainerCallback):  # type: ignore[misc]
-    """`rate_at` gives the learning rate of a step; `save` publishes a checkpoint, `make_room` deletes older ones."""
+    """`rate_at` gives the learning rate of a step; `save` publishes a checkpoint, `make_room` deletes older ones.
+
+    `observers` look at each step after its message.
+    """
 
     def __init__(
         self,
@@ -47,9 +71,10 @@ class Conductor(TrainerCallback):  # type: ignore[misc]
         rate_at: Callable[[int], float],
         save: Callable[[], Saved],
         make_room: Callable[[], None],
+        observers: Sequence[Observer] = (),
     ) -> None:
         self.plan, self.progress, self._spec, self._outbox, self._control = plan, progress, spec, outbox, control
-        self._rate_at, self._save, self._make_room = rate_at, save, make_room
+        self._rate_at, self._save, self._make_room, self._observers = rate_at, save, make_room, observers
         self.read_loss_and_norm: Callable[[], tuple[float, float]] = lambda: (0.0, 0.0)
         self.record_rows: Callable[[int], None] = lambda step: None
         self.ending: Ending | None = None
@@ -63,8 +88,10 @@ class Conductor(TrainerCallback):  # type: ignore[misc]
 
     def on_step_end(self, args: Any, state: Any, control: TrainerControl, **kwargs: Any) -> None:
         loss, norm = self.read_loss_and_norm()
-        self._report(loss, norm)
+        facts = self._report(loss, norm)
         self.record_rows(self.progress.step)
+        for observer in self._observers:
+            observer.after_step(facts)
         is_last = self.progress.step >= self.plan.total_steps
         self.ending = self._not_finite() or (None if is_last else self._asked_to_end())
         if not is_last and (self._is_save_due() or (self.ending and self.ending.exit is WorkerExit.PAUSED)):
@@ -90,20 +117,24 @@ class Conductor(TrainerCallback):  # type: ignore[misc]
             self.ending = Ending(WorkerExit.NON_FINITE, str(error))
         self._last_save, self._steps_since_save = time.monotonic(), 0
 
-    def _report(self, loss: float, norm: float) -> None:
+    def _report(self, loss: float, norm: float) -> StepFacts:
         step = self.progress.step
         is_applied = self.progress.add(loss, norm, self._tokens[step], self._rows[step])
         self._steps_since_save += 1
+        facts = StepFacts(
+            step + 1, loss, norm, self._rate_at(step), self._tokens[step], self._rows[step],
+            time.perf_counter() - self._step_began, is_applied,
+        )  # fmt: skip
         self._outbox.send(
-            "step", step=step + 1, total_steps=self.plan.total_steps, loss=loss, learning_rate=self._rate_at(step),
-            grad_norm=norm, tokens=self._tokens[step], rows=self._rows[step],
-            seconds=time.perf_counter() - self._step_began, epoch=self._epochs[step],
+            "step", step=step + 1, total_steps=self.plan.total_steps, loss=loss, learning_rate=facts.learning_rate,
+            grad_norm=norm, tokens=facts.tokens, rows=facts.rows, seconds=facts.seconds, epoch=self._epochs[step],
         )  # fmt: skip
         if is_applied:
-            return
+            return facts
         what = "loss" if loss - loss != 0 else "gradient"
         reason = f"the {what} is not finite; the step was not applied"
         self._outbox.send("skipped", step=step + 1, reason=reason, loss=loss, grad_norm=norm)
+        return facts
 
     def _not_finite(self) -> Ending | None:
         in_a_row = self.progress.num_skipped_in_a_row

@@ -1,0 +1,140 @@
+"""What a night needs: series of measurements, samples, live changes, incidents and their alerts, reports, costs."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+
+
+def upgrade() -> None:
+    _make_series()
+    _make_samples()
+    _make_changes()
+    _make_incidents()
+    _make_reports()
+
+
+def _make_series() -> None:
+    op.create_table(
+        "points",
+        sa.Column("series", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("at", sa.Integer(), nullable=False),
+        sa.Column("value", sa.Float(), nullable=True),
+        sa.PrimaryKeyConstraint("series", "name", "at"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "blocks",
+        sa.Column("series", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("ats", sa.LargeBinary(), nullable=False),
+        sa.Column("points", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("series", "name", "number"),
+    )
+    op.create_table(
+        "run_costs",
+        sa.Column("run", sa.String(), nullable=False),
+        sa.Column("gpu_seconds", sa.Float(), nullable=False),
+        sa.Column("joules", sa.Float(), nullable=True),
+        sa.Column("source", sa.String(), nullable=False),
+        sa.ForeignKeyConstraint(["run"], ["runs.id"]),
+        sa.PrimaryKeyConstraint("run"),
+    )
+
+
+def _make_samples() -> None:
+    op.create_table(
+        "samples",
+        sa.Column("run", sa.String(), nullable=False),
+        sa.Column("step", sa.Integer(), nullable=False),
+        sa.Column("probe", sa.Integer(), nullable=False),
+        sa.Column("prompt", sa.Text(), nullable=False),
+        sa.Column("expected", sa.Text(), nullable=False),
+        sa.Column("answer", sa.Text(), nullable=True),
+        sa.Column("is_match", sa.Boolean(), nullable=True),
+        sa.Column("nll", sa.Float(), nullable=True),
+        sa.Column("time", sa.Float(), nullable=False),
+        sa.ForeignKeyConstraint(["run"], ["runs.id"]),
+        sa.PrimaryKeyConstraint("run", "step", "probe"),
+    )
+
+
+def _make_changes() -> None:
+    op.create_table(
+        "changes",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("run", sa.String(), nullable=False),
+        sa.Column("request", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("old", sa.JSON(), nullable=True),
+        sa.Column("new", sa.JSON(), nullable=True),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("step", sa.Integer(), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("asked_at", sa.Float(), nullable=False),
+        sa.Column("at", sa.Float(), nullable=True),
+        sa.ForeignKeyConstraint(["run"], ["runs.id"]),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("run", "request", "name", name="one_change_per_request"),
+    )
+
+
+def _make_incidents() -> None:
+    op.create_table(
+        "incidents",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("subject", sa.String(), nullable=False),
+        sa.Column("severity", sa.String(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("title", sa.Text(), nullable=False),
+        sa.Column("outcome", sa.Text(), nullable=True),
+        sa.Column("num_events", sa.Integer(), nullable=False),
+        sa.Column("opened_at", sa.Float(), nullable=False),
+        sa.Column("updated_at", sa.Float(), nullable=False),
+        sa.Column("closed_at", sa.Float(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("number"),
+    )
+    op.create_index(op.f("ix_incidents_state"), "incidents", ["state"], unique=False)
+    op.create_table(
+        "alerts",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("incident", sa.String(), nullable=True),
+        sa.Column("channel", sa.String(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("severity", sa.String(), nullable=False),
+        sa.Column("title", sa.Text(), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("not_before", sa.Float(), nullable=False),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("created", sa.Float(), nullable=False),
+        sa.Column("sent_at", sa.Float(), nullable=True),
+        sa.ForeignKeyConstraint(["incident"], ["incidents.id"]),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index(op.f("ix_alerts_state"), "alerts", ["state"], unique=False)
+    op.add_column("events", sa.Column("incident", sa.String(), nullable=True))
+
+
+def _make_reports() -> None:
+    op.create_table(
+        "reports",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("begins", sa.Float(), nullable=False),
+        sa.Column("ends", sa.Float(), nullable=False),
+        sa.Column("headline", sa.Text(), nullable=False),
+        sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("created", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("number"),
+    )
