@@ -6,30 +6,35 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from stoker.analysis.eta import Eta, estimate_eta
 from stoker.cli import units
 
-_WINDOW = 50
+_WINDOW = 50  # steps that speed is measured over
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Tokens a second over the last steps, and the seconds that remain (None while nothing can be said)."""
+    """Tokens a second over the last steps, and the time that remains (None while nothing can be said)."""
 
     tokens_per_second: float | None
-    remaining_seconds: float | None
+    eta: Eta | None
+
+    @property
+    def remaining_seconds(self) -> float | None:
+        return self.eta.seconds if self.eta else None
 
 
 def pace(metrics: Sequence[Mapping[str, Any]], total_steps: int | None) -> Pace:
     """Measure the last steps of a run."""
-    from stoker.analysis.eta import estimate_eta
-
     recent = [step for step in metrics[-_WINDOW:] if step.get("seconds")]
     seconds = sum(step["seconds"] for step in recent)
     tokens = sum(step.get("tokens") or 0 for step in recent)
     eta = None
     if recent and total_steps:
-        eta = estimate_eta([step["seconds"] for step in recent], total_steps - recent[-1]["step"])
-    return Pace(tokens / seconds if seconds else None, eta.seconds if eta else None)
+        eta = estimate_eta(
+            [step["seconds"] for step in metrics if step.get("seconds")], total_steps - recent[-1]["step"]
+        )
+    return Pace(tokens / seconds if seconds else None, eta)
 
 
 def step_line(step: Mapping[str, Any], total_steps: int | None, pace: Pace) -> str:
@@ -37,5 +42,5 @@ def step_line(step: Mapping[str, Any], total_steps: int | None, pace: Pace) -> s
     speed = f"{units.count(pace.tokens_per_second)} tokens/s"
     return (
         f"step {step['step']}/{total_steps or '?'}  loss {units.loss(step.get('loss'))}  {speed}  "
-        f"ETA {units.duration(pace.remaining_seconds)}"
+        f"ETA {units.eta(pace.eta)}"
     )

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from stoker.cli import units
 from stoker.cli.console import AsJson, Yes, confirm, note, print_json, print_table
+from stoker.cli.forecast import queue_etas
 from stoker.cli.lab import ask_supervisor, current_lab, open_reader
 from stoker.errors import UsageError
 
@@ -27,14 +29,26 @@ def list_(as_json: AsJson = False) -> None:
     """List the jobs that are not over, in the order in which they are taken."""
     reader = open_reader()
     jobs = reader.queue()
+    ends, all_done = queue_etas(reader, jobs)
     if as_json:
-        print_json(jobs)
+        print_json([{**job, "eta": end.to_json() if end else None} for job, end in zip(jobs, ends, strict=True)])
         return
     rows = [
-        (job["id"], job["state"], job["priority"], job["name"], job["dataset"], job["run"], job["reason"] or "")
-        for job in jobs
+        (
+            job["id"],
+            job["state"],
+            job["priority"],
+            job["name"],
+            job["dataset"],
+            job["run"],
+            units.eta(end),
+            job["reason"] or "",
+        )
+        for job, end in zip(jobs, ends, strict=True)
     ]
-    print_table(("id", "state", "priority", "file", "dataset", "run", "why"), rows, numbers=("priority",))
+    print_table(("id", "state", "priority", "file", "dataset", "run", "judged in", "why"), rows, numbers=("priority",))
+    if all_done and len(jobs) > 1:
+        note(f"all done in {units.eta(all_done)}; pauses not counted")
     if reader.status()["queue_paused"]:
         note("the queue is paused; go on with: stoker queue resume")
     elif not jobs:

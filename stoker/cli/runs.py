@@ -11,6 +11,7 @@ import typer
 
 from stoker.cli import units
 from stoker.cli.console import AsJson, note, print_facts, print_json, print_table, say
+from stoker.cli.forecast import run_eta
 from stoker.cli.lab import ask_supervisor, current_lab, open_reader
 from stoker.cli.pace import pace
 
@@ -48,13 +49,13 @@ def show(run: RunId = "@latest", as_json: AsJson = False) -> None:
     reader = open_reader()
     run_id = reader.resolve("run", run)
     detail = reader.run_detail(run_id)
-    if as_json:
-        print_json(detail)
-        return
     metrics = reader.metrics(run_id)
+    eta = run_eta(reader, detail, metrics)
+    if as_json:
+        print_json({**detail, "eta": eta.to_json() if eta else None})
+        return
     measured = pace(metrics, detail["total_steps"])
     ended = detail["ended_at"]
-    is_running = detail["state"] == "running"
     print_facts(
         [
             ("run", run_id),
@@ -65,7 +66,7 @@ def show(run: RunId = "@latest", as_json: AsJson = False) -> None:
             ("step", f"{detail['step']} of {detail['total_steps'] or '?'}"),
             ("loss", f"{units.loss(detail['loss'])}  {units.sparkline(losses(metrics))}"),
             ("speed", f"{units.count(measured.tokens_per_second)} tokens/s" if metrics else None),
-            ("ETA", units.duration(measured.remaining_seconds) if is_running else None),
+            ("ETA", units.eta(eta) if eta else None),
             ("took", units.duration(ended - detail["started_at"]) if ended and detail["started_at"] else None),
             ("checkpoint", f"step {detail['checkpoint_step']}" if detail["checkpoint_step"] else None),
             ("starts", len(detail["starts"]) or None),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from stoker.cli import units
 from stoker.cli.console import AsJson, note, print_facts, print_json
+from stoker.cli.forecast import queue_etas, run_eta
 from stoker.cli.lab import open_reader
 from stoker.cli.pace import pace
 
@@ -12,11 +13,14 @@ def status(as_json: AsJson = False) -> None:
     """Show what the lab does now: state, run, worker, queue."""
     reader = open_reader()
     now = reader.status()
-    if as_json:
-        print_json(now)
-        return
     run = now["run"]
-    measured = pace(reader.metrics(run), now["total_steps"]) if run else None
+    metrics = reader.metrics(run) if run else []
+    eta = run_eta(reader, reader.run_detail(run), metrics) if run else None
+    _, queue_eta = queue_etas(reader, now["queue"])
+    if as_json:
+        print_json({**now, "eta": eta and eta.to_json(), "queue_eta": queue_eta and queue_eta.to_json()})
+        return
+    measured = pace(metrics, now["total_steps"]) if run else None
     waiting = [job for job in now["queue"] if job["run"] != run]
     champions = [f"{row['model']}/v{row['version']}" for row in reader.versions() if row["champion"]]
     print_facts(
@@ -27,10 +31,11 @@ def status(as_json: AsJson = False) -> None:
             ("phase", now["phase"]),
             ("loss", units.loss(_loss(reader.runs(), run)) if run else None),
             ("speed", f"{units.count(measured.tokens_per_second)} tokens/s" if measured else None),
-            ("ETA", units.duration(measured.remaining_seconds) if measured else None),
+            ("ETA", units.eta(eta) if run else None),
             ("reading", ", ".join(now["reading"]) or None),
             ("worker", f"process {now['worker_pid']}" if now["worker_pid"] else None),
             ("queue", f"{len(waiting)} waiting" + (", paused" if now["queue_paused"] else "")),
+            ("all done", f"in {units.eta(queue_eta)}" if queue_eta else None),
             ("champion", ", ".join(champions) or "none yet"),
             ("disk", f"{units.size(now['free_bytes'])} free"),
         ]

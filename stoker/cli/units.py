@@ -6,6 +6,8 @@ import itertools
 import time
 from collections.abc import Sequence
 
+from stoker.analysis.eta import Eta
+
 _BARS = "▁▂▃▄▅▆▇█"
 _PLAIN_METRICS = ("nll", "perplexity")
 
@@ -32,6 +34,14 @@ def duration(seconds: float | None) -> str:
         return f"{minutes} min {rest:02d} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def eta(remaining: Eta | None) -> str:
+    """An estimate with its interval: "12 min 05 s (10 min 00 s to 14 min 10 s)"; None -> "-"."""
+    if remaining is None:
+        return "-"
+    low, high = duration(remaining.low), duration(remaining.high)
+    return duration(remaining.seconds) + (f" ({low} to {high})" if low != high else "")
 
 
 def ago(moment: float | None) -> str:

@@ -110,7 +110,7 @@ def _screen(
     facts.add_row("rate", f"{last['learning_rate']:.2e}" if last.get("learning_rate") is not None else "-")
     facts.add_row("gradient norm", f"{last['grad_norm']:.3f}" if last.get("grad_norm") is not None else "-")
     facts.add_row("speed", f"{units.count(measured.tokens_per_second)} tokens/s")
-    facts.add_row("ETA", units.duration(measured.remaining_seconds) if detail["state"] == "running" else "-")
+    facts.add_row("ETA", units.eta(measured.eta) if detail["state"] == "running" else "-")
     lines = [
         Text(
             _event_line(event),
