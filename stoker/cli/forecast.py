@@ -7,11 +7,13 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stoker.analysis.eta import Eta, estimate_eta, estimate_from_past, in_turn
 from stoker.mailbox.paces import RunPace, run_pace
-from stoker.store.reader import Reader
+
+if TYPE_CHECKING:
+    from stoker.store.reader import Reader
 
 _PAST_RUNS = 8
 _OWN_STEPS = 10

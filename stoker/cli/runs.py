@@ -76,6 +76,21 @@ def show(run: RunId = "@latest", as_json: AsJson = False) -> None:
 
 
 @app.command()
+def analyse(
+    run: RunId = "@latest",
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Also write a page with plots; FILE must not exist.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read a run's learning curve: over- and underfitting, plateau, best step, noise, and what to do next time."""
+    from stoker.cli.analyse import analyse_run
+
+    reader = open_reader()
+    analyse_run(reader, reader.resolve("run", run), html, as_json)
+
+
+@app.command()
 def watch(run: RunId = "@latest") -> None:
     """Follow a run on one calm screen, to its verdict. Ctrl-C leaves the screen; the run goes on."""
     from stoker.cli.watching import watch_run

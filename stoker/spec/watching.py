@@ -76,7 +76,7 @@ class WatchSpec(Spec):
         3, ge=1, le=1000, description="Overfitting: so many evaluations in a row above the best held-out loss."
     )
     overfitting_rise: float = Field(
-        0.02, ge=0, le=100, description="Overfitting: above it by this share of the best held-out loss."
+        0.03, ge=0, le=100, description="Overfitting: above it by this share of the best held-out loss."
     )
     accuracy_drop: float = Field(
         0.25, gt=0, le=1, description="Accuracy on the probes fell by this much below its baseline, twice in a row."

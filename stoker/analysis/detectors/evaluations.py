@@ -18,13 +18,14 @@ from stoker.spec.watching import WatchSpec
 _IN_A_ROW = 2
 _ACCURACY_WINDOW = 5
 _LEAST_ITEMS = 4
+_TRAIN_FELL = 0.05
 
 
 class HeldOut:
     """Held-out loss against training loss (nats per token).
 
     Overfitting is the UP criterion of Prechelt ("Early stopping - but when?", 1998): held-out loss above its best at
-    several evaluations in a row, here by a share, and only while the training loss is below what it was at the best.
+    several evaluations in a row, here by a share, and only while the training loss is clearly below what it was at the best.
     """
 
     def __init__(self, spec: WatchSpec, latches: Latches, state: Mapping[str, Any] | None = None) -> None:
@@ -65,9 +66,9 @@ class HeldOut:
         return [Finding("best-so-far", "info", step, text, {"heldout_loss": loss, "before": before})]
 
     def _overfitting(self, step: int, loss: float, train_loss: float | None, best: float) -> list[Finding]:
-        has_both = train_loss is not None and self._train_at_best is not None
-        falls = train_loss is not None and self._train_at_best is not None and train_loss < self._train_at_best
-        is_on = has_both and falls and self._num_above >= self._spec.overfitting_evaluations
+        then = self._train_at_best
+        falls = train_loss is not None and then is not None and train_loss < (1 - _TRAIN_FELL) * then
+        is_on = falls and self._num_above >= self._spec.overfitting_evaluations
         if not self._latches.fires("overfitting", is_on, is_off=not self._num_above):
             return []
         text = (

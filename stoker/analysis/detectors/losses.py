@@ -20,8 +20,10 @@ from stoker.spec.watching import WatchSpec
 MIN_STEPS = 16
 """A younger baseline judges nothing. With 16 values the median is within half a sigma, nine times of ten."""
 
-_NUM_FIRST = 4
-_HEADROOM = 1.5
+_NUM_FIRST = 8
+_NUM_UNTOUCHED = 2
+_HEADROOM = 1.75
+_RATIO_WINDOWS = 8
 _WHOLE_NAT = 1.0
 _LEAST_SIGMA_SHARE = 0.02
 _FALLS_AGAIN = 5.0
@@ -30,22 +32,25 @@ _FALLS_AGAIN = 5.0
 class Losses:
     """Takes each step's loss (nats per trained token). The thresholds are those of [watch].
 
-    A spike is above twice the baseline (the issue's 100 %), beyond six robust standard deviations (Iglewicz and
+    A spike is above twice the baseline (a rise of 100 %), beyond six robust standard deviations (Iglewicz and
     Hoaglin, 1993, take 3.5 for one look; a run looks thousands of times), above it by an absolute floor, since a loss
-    near zero doubles by chance, and above 1.5 times the second highest loss of the window: the batches of a mixed plan
-    have two levels, and the higher one is no spike. What spikes enters the baseline only up to the limit.
+    near zero doubles by chance, and three quarters above the second highest of the window and the second highest
+    multiple of its own baseline among the last 256 losses: small batches and two kinds of rows have a long tail that is
+    no spike. What spikes enters the baseline only up to the limit.
     """
 
     def __init__(self, spec: WatchSpec, latches: Latches, state: Mapping[str, Any] | None = None) -> None:
         given = state or {}
         self._spec, self._latches = spec, latches
         self._baseline = Baseline(spec.baseline_steps, given.get("baseline", ()))
+        self._ratios = Baseline(_RATIO_WINDOWS * spec.baseline_steps, given.get("ratios", ()))
         self._first: list[float] = list(given.get("first", ()))
         self._best: float | None = given.get("best")
         self._num_above = int(given.get("num_above", 0))
         self._levels: list[float] = list(given.get("levels", ()))
         self._num_since_level = int(given.get("num_since_level", 0))
         self._num_not_finite = int(given.get("num_not_finite", 0))
+        self._limit: float | None = None
 
     @property
     def level(self) -> float | None:
@@ -54,12 +59,9 @@ class Losses:
 
     def limit(self) -> float:
         """Return the loss above which the next step is a spike; infinity while the baseline is young."""
-        level = self.level
-        if level is None:
-            return math.inf
-        spec, least = self._spec, _HEADROOM * self._baseline.second_highest()
-        sigmas = spec.spike_sigmas * self._baseline.sigma()
-        return max(level * (1 + spec.spike_rise), level + sigmas, level + spec.spike_floor, least)
+        if self._limit is None:
+            self._limit = self._new_limit()
+        return self._limit
 
     def after_step(self, step: int, loss: float, grad_norm: float, is_applied: bool) -> list[Finding]:
         """Judge a step by those before it, then take it in."""
@@ -70,21 +72,34 @@ class Losses:
         found = self._spike(step, loss, limit) or self._outlier(step, loss)
         if not is_applied:
             return found
-        self._take(min(loss, limit))
+        self._take(loss, limit)
         return [*found, *self._divergence(step), *self._plateau(step)]
 
     def restart(self) -> None:
         """Forget the window. The best level stays: it is where the run went back to."""
         self._baseline.clear()
+        self._ratios.clear()
         self._levels.clear()
         self._num_above = self._num_since_level = self._num_not_finite = 0
+        self._limit = None
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "baseline": self._baseline.to_json(), "first": list(self._first), "best": self._best,
+            "baseline": self._baseline.to_json(), "ratios": self._ratios.to_json(),
+            "first": list(self._first), "best": self._best,
             "num_above": self._num_above, "levels": list(self._levels), "num_since_level": self._num_since_level,
             "num_not_finite": self._num_not_finite,
         }  # fmt: skip
+
+    def _new_limit(self) -> float:
+        level = self.level
+        if level is None:
+            return math.inf
+        spec, tail = self._spec, self._baseline.second_highest()
+        if len(self._ratios) >= MIN_STEPS:
+            tail = max(tail, level * self._ratios.second_highest())
+        sigmas = spec.spike_sigmas * self._baseline.sigma()
+        return max(level * (1 + spec.spike_rise), level + sigmas, level + spec.spike_floor, _HEADROOM * tail)
 
     def _not_finite(self, step: int, loss: float) -> list[Finding]:
         self._num_not_finite += 1
@@ -118,20 +133,41 @@ class Losses:
         )
         return [Finding("loss-outlier", "info", step, text, {"loss": loss, "baseline": level, "z": z})]
 
-    def _take(self, loss: float) -> None:
+    def _take(self, loss: float, limit: float) -> None:
+        level = self.level
+        if level and loss <= limit:
+            self._ratios.add(loss / level)
         if len(self._first) < _NUM_FIRST:
-            self._first.append(loss)
-        self._baseline.add(loss)
+            self._first.append(min(loss, limit))
+        self._baseline.add(min(loss, limit))
+        self._limit = None
 
     def _divergence(self, step: int) -> list[Finding]:
-        """Compare the level with its best, and until there is one with the highest of the first losses.
+        if len(self._first) == _NUM_FIRST and self._best is None and self.level is None:
+            return self._early_divergence(step)
+        return self._lasting_divergence(step)
+
+    def _early_divergence(self, step: int) -> list[Finding]:
+        """Look once, at the eighth step: a rate far too high breaks a model before there is a baseline.
+
+        The last four losses are then all above the first two, which a warm-up hardly touches.
+        """
+        before, now = max(self._first[:_NUM_UNTOUCHED]), min(self._first[_NUM_FIRST // 2 :])
+        is_on = len(self._baseline) == _NUM_FIRST and now > before + self._spec.spike_floor
+        if not self._latches.fires("divergence", is_on):
+            return []
+        text = f"The loss diverges from the start: it was at most {before:.4g} and was {now:.4g} or more in each of the last {_NUM_FIRST // 2} steps."
+        return [Finding("divergence", "critical", step, text, {"level": now, "best": before})]
+
+    def _lasting_divergence(self, step: int) -> list[Finding]:
+        """Compare the level with its best, and until there is one with the first losses.
 
         Half of the best, but a whole nat is enough: a model that starts at 8 nats has diverged at 9.
         """
         level = self.level
         if level is None:
             return []
-        best = max(self._first) if self._best is None else min(self._best, max(self._first))
+        best = max(self._first[:_NUM_UNTOUCHED]) if self._best is None else self._best
         margin = max(self._spec.spike_floor, min(self._spec.divergence_rise * best, _WHOLE_NAT))
         self._num_above = self._num_above + 1 if level > best + margin else 0
         self._best = min(level, best)
