@@ -16,6 +16,7 @@ from stoker.errors import SettingError
 from stoker.spec.lab import LabSpec
 from stoker.spec.reading import read_settings
 from stoker.store.store import Store
+from stoker.supervisor.awake import Awake
 from stoker.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class Context:
     ) -> None:
         self.workspace, self.spec, self.store = workspace, spec, store
         self.wake = threading.Event()
+        self.awake = Awake()
         self.on_message = on_message
         self._clock = clock
         self._settings_time = self._settings_changed_at()

@@ -28,6 +28,7 @@ from stoker.store.store import Transaction
 from stoker.supervisor import conclude, ingest, queue, recover, schedule, trials
 from stoker.supervisor.context import Context
 from stoker.supervisor.housekeeping import make_room
+from stoker.supervisor.pulse import Pulse
 from stoker.supervisor.workers import Workers, close_assignment, last_words, open_assignments
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class _Open:
     task: AssignmentRecord
     tail: ingest.Tail
     offset: int
+    pulse: Pulse
     has_started: bool = False
 
 
@@ -84,7 +86,8 @@ class Lane:
             tasks = open_assignments(transaction)
             offsets = {task.id: _offset(transaction, task) for task in tasks}
         self._open = [
-            known.get(task.id) or _Open(task, ingest.Tail(Path(task.folder), offsets[task.id]), offsets[task.id])
+            known.get(task.id)
+            or _Open(task, ingest.Tail(Path(task.folder), offsets[task.id]), offsets[task.id], self._pulse())
             for task in tasks
         ]
         self._is_stale = False
@@ -108,6 +111,10 @@ class Lane:
         """Hear the open tasks; return whether one ended."""
         self._repeat_control()
         return any(self._listen(found) for found in list(self._open))
+
+    def tasks(self) -> list[tuple[AssignmentRecord, Pulse]]:
+        """Return the open tasks in the order in which the worker takes them, with how they live."""
+        return [(found.task, found.pulse) for found in self._open]
 
     def refresh_later(self) -> None:
         """Doubt what is known of the open tasks: a turn was cut short."""
@@ -223,6 +230,9 @@ class Lane:
             self._after_end(found, finished)
         return finished is not None
 
+    def _pulse(self) -> Pulse:
+        return Pulse(self._context.awake.seconds)
+
     def _read(self, transaction: Transaction, found: _Open) -> list[ingest.Message]:
         folder = Path(found.task.folder)
         if found.task.kind == "train":
@@ -234,6 +244,7 @@ class Lane:
             messages = reader.read()
             found.offset = reader.offset
         found.has_started = found.has_started or bool(messages)
+        found.pulse.hear(messages, self._context.awake.seconds)
         return messages
 
     def _act_on_end(

@@ -24,6 +24,7 @@ from stoker.spec.lab import LabSpec
 from stoker.store.records import Event
 from stoker.store.store import Store
 from stoker.supervisor.context import Clock, Context, MessageListener
+from stoker.supervisor.guard import Guard
 from stoker.supervisor.holding import hold
 from stoker.supervisor.housekeeping import Housekeeping
 from stoker.supervisor.inbox import Inbox
@@ -94,6 +95,7 @@ class Desk:
         self.lane = Lane(context, self.workers, only)
         self.intents = Intents(context, self.inbox, self._end_asked.set)
         self.housekeeping = Housekeeping(context)
+        self.guard = Guard(context, self.lane, self.workers)
 
     def start(self) -> None:
         """Repair what the last supervisor left, then begin to listen."""
@@ -121,6 +123,7 @@ class Desk:
 
     def turn(self) -> bool:
         """Ask every part once; return whether anything changed."""
+        self.context.awake.turn()
         is_changed = self.intents.tick()
         if not self.is_alone:
             is_changed |= self.inbox.tick()
@@ -133,6 +136,7 @@ class Desk:
         if is_changed:
             self.lane.touch()
         is_changed |= self.lane.tick()
+        self.guard.tick()
         self.housekeeping.tick()
         return is_changed
 
@@ -158,5 +162,7 @@ class Desk:
     def _wait_for_save(self) -> None:
         deadline = time.monotonic() + SAVE_GRACE_SECONDS
         while self.lane.is_busy and self.workers.is_alive and time.monotonic() < deadline:
+            self.context.awake.turn()
             self.lane.listen()
+            self.guard.tick()  # a worker that hangs can't save: it is not waited for
             time.sleep(BUSY_SECONDS)
