@@ -13,6 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from stoker.spec.base import Spec
 from stoker.spec.guarding import GuardSpec
 from stoker.spec.presets import PRESETS
+from stoker.spec.watching import WatchSpec
 
 Auto = Literal["auto"]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -211,3 +212,4 @@ class LabSpec(Spec):
     retention: RetentionSpec = RetentionSpec()
     worker: WorkerSpec = WorkerSpec()
     guard: GuardSpec = GuardSpec()
+    watch: WatchSpec = WatchSpec()
