@@ -24,7 +24,7 @@ from stoker.spec.reading import read_settings
 from stoker.store import queries, trial_queries
 from stoker.store import tables as t
 from stoker.store.reader import Reader
-from stoker.store.records import Event
+from stoker.store.records import WAITING_CODES, Event
 from stoker.supervisor import queue
 from stoker.supervisor.context import Context, MessageListener
 from stoker.supervisor.holding import hold
@@ -94,7 +94,7 @@ def outcome(connection: Connection, dataset_id: str) -> Outcome | None:
     judged = connection.execute(select(e).where(e.c.run == run.id).order_by(e.c.number.desc()).limit(1)).first()
     if run.state not in _OVER or (judged is not None and judged.state in ("queued", "running")):
         return None
-    if run.state == "paused" and run.code == "disk-full":
+    if run.state == "paused" and run.code in WAITING_CODES:
         return None
     verdict = queries.verdict(connection, judged.id) if judged is not None else None
     reason = run.reason or (judged.reason if judged is not None else None)

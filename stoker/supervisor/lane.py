@@ -23,12 +23,13 @@ from stoker.mailbox.control import send_control
 from stoker.mailbox.journal import JournalReader
 from stoker.mailbox.messages import MESSAGES
 from stoker.store import tables as t
-from stoker.store.records import AssignmentRecord, RunRecord
+from stoker.store.records import WAITING_CODES, AssignmentRecord, RunRecord
 from stoker.store.store import Transaction
 from stoker.supervisor import conclude, ingest, queue, recover, schedule, trials
 from stoker.supervisor.context import Context
 from stoker.supervisor.housekeeping import make_room
 from stoker.supervisor.pulse import Pulse
+from stoker.supervisor.tightening import tighten
 from stoker.supervisor.workers import Workers, close_assignment, last_words, open_assignments
 
 log = logging.getLogger(__name__)
@@ -125,7 +126,7 @@ class Lane:
         with self._context.store.transaction() as transaction:
             r = t.runs
             waiting = transaction.first(
-                select(r.c.id).where((r.c.state == "running") | (r.c.state == "paused") & (r.c.code == "disk-full"))
+                select(r.c.id).where((r.c.state == "running") | (r.c.state == "paused") & r.c.code.in_(WAITING_CODES))
             )
             if self._open or waiting is not None or conclude.next_evaluation(transaction) is not None:
                 return False
@@ -275,6 +276,9 @@ class Lane:
             how = f"worker {worker_id} ended" + ("" if status is None else f" with {_status_words(status)}")
             words = last_words(self._context.workspace.worker(worker_id)) if status not in (-9, -15, 0) else ""
             reason = f"{how}: {words}" if words else how
+            if self._workers.was_ended_for_memory(status):
+                reason = f"the kernel ended worker {worker_id}: the machine had no memory left"
+                tighten(self._context, found.task)
             with self._context.store.transaction() as transaction:
                 close_assignment(transaction, found.task.id, "lost", status)
                 if status in (0, None) and not found.has_started:
