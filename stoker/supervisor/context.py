@@ -46,10 +46,17 @@ class Context:
         self.awake = Awake()
         self.on_message = on_message
         self._clock = clock
+        self._latest = self._ahead = 0.0
         self._settings_time = self._settings_changed_at()
 
     def now(self) -> float:
-        return self._clock.time()
+        """Return the time in seconds since the epoch. It never runs back: a clock that was set back would hold up
+        whatever waits for a time."""
+        now = self._clock.time() + self._ahead
+        if now < self._latest:
+            self._ahead += self._latest - now
+        self._latest = max(now, self._latest)
+        return self._latest
 
     def refresh_settings(self) -> None:
         """Read stoker.toml again when it changed; a mistake in it is told once and the old settings stay."""

@@ -116,7 +116,7 @@ def _train_here(context: Context, path: Path, stop: threading.Event) -> Outcome:
         with store.transaction() as transaction:
             return outcome(transaction.connection, taken.dataset) is not None
 
-    _work(desk, stop, is_over)
+    desk.attend(stop, is_over)
     with store.transaction() as transaction:
         found = outcome(transaction.connection, taken.dataset)
     return found or Outcome(taken.dataset, "interrupted", None, None, None, None, None)
@@ -168,7 +168,7 @@ def _trial_here(context: Context, asked: list[dict[str, str]], stop: threading.E
         with context.store.transaction() as transaction:
             return _trial_is_over(transaction.connection, trial)
 
-    _work(Desk(context, only=queue.Only(trial=trial)), stop, is_over)
+    Desk(context, only=queue.Only(trial=trial)).attend(stop, is_over)
     return trial
 
 
@@ -177,14 +177,6 @@ def _trial_is_over(connection: Connection, trial: str) -> bool:
     found = trial_queries.trial(connection, trial)
     is_waiting = found["state"] == "reading" and any(one["state"] == "waiting" for one in found["branches"])
     return found["state"] in ("done", "failed") or is_waiting
-
-
-def _work(desk: Desk, stop: threading.Event, is_over: Callable[[], bool]) -> None:
-    desk.start()
-    try:
-        desk.work(stop, is_over)
-    finally:
-        desk.end()
 
 
 def _last_event(reader: Reader) -> int:
