@@ -38,6 +38,7 @@ class Guard:
         if now - self._looked_at < self._context.spec.guard.check_seconds:
             return
         self._looked_at = now
+        self._context.refresh_settings()  # what a person sets against a pause that lasts is taken at once
         process, worker_id = self._workers.process, self._workers.id
         tasks = self._lane.tasks()
         if process is None or worker_id is None or not tasks or not process.is_alive():

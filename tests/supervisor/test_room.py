@@ -207,3 +207,14 @@ def test_a_run_grown_slow_is_told_once_and_left_alone(lab: Any, lane: Lane) -> N
 def test_marks_that_would_swing_are_refused() -> None:
     with pytest.raises(ValidationError, match="paused again at once"):
         GuardSpec(memory_share=0.8, memory_resume_share=0.9)
+
+
+def test_a_mark_that_a_person_changes_counts_while_a_run_waits(lab: Any, lane: Lane) -> None:
+    lab.spec(guard={"memory_share": 0.0001, "memory_resume_share": 0.0001})
+    look(lab, lane)
+    end_as_asked(lab)
+    lane._open.clear()
+    lab.workspace.settings.write_text("[guard]\nmemory_share = 0.999\nmemory_resume_share = 0.999\n")
+    look(lab, lane)
+    wake(lab)
+    assert lab.run("r1") == "running"
