@@ -1,7 +1,7 @@
 """How an open task shows that it lives: what it says, and what its process does meanwhile.
 
-A message resets its silence. A process that computes, reads or writes, or waits for a disk moves; one that is stopped or
-waits for a lock that never comes does not. Times are awake seconds (`awake`).
+A message resets its silence. A process that computes, reads or writes, or is held up by a busy disk or processor, moves;
+one that is stopped or waits for a lock that never comes does not. Times are awake seconds (`awake`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import statistics
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -26,7 +27,8 @@ class Reading:
 
     cpu_seconds: float
     num_bytes: int
-    is_waiting_for_disk: bool = False
+    is_held_up: bool = False
+    """A thread of it waits for a disk, which nothing can end, or for a processor: a full machine is no hang."""
 
 
 class Pulse:
@@ -79,7 +81,7 @@ class Pulse:
 
 
 class Activity:
-    """Whether a process moves: processor time, bytes read or written, or a wait for a disk, which nothing can end."""
+    """Whether a process moves: processor time, bytes read or written, or held up."""
 
     def __init__(self, now: float) -> None:
         self.moved_at = now
@@ -88,7 +90,7 @@ class Activity:
     def note(self, reading: Reading, now: float) -> None:
         """Compare with the last time that the process had moved."""
         last = self._last
-        if last is not None and not reading.is_waiting_for_disk and reading.num_bytes == last.num_bytes:
+        if last is not None and not reading.is_held_up and reading.num_bytes == last.num_bytes:
             used = reading.cpu_seconds - last.cpu_seconds
             if used < max(IDLE_SECONDS, IDLE_SHARE * (now - self.moved_at)):
                 return
@@ -99,12 +101,25 @@ def read_process(pid: int) -> Reading | None:
     """Return what a process has done so far; None when it is gone."""
     try:
         process = psutil.Process(pid)
-        with process.oneshot():
-            times = process.cpu_times()
-            is_waiting_for_disk = process.status() == psutil.STATUS_DISK_SLEEP
-        return Reading(times.user + times.system, _bytes_moved(process), is_waiting_for_disk)
+        times = process.cpu_times()
+        return Reading(times.user + times.system, _bytes_moved(process), _is_held_up(process))
     except psutil.Error:
         return None
+
+
+def _is_held_up(process: psutil.Process) -> bool:
+    """Tell whether any thread is runnable or in a wait for a disk; of the main thread alone where /proc does not say."""
+    threads = Path(f"/proc/{process.pid}/task")
+    if not threads.is_dir():
+        return process.status() in (psutil.STATUS_RUNNING, psutil.STATUS_DISK_SLEEP)
+    for thread in threads.iterdir():
+        try:
+            state = (thread / "stat").read_bytes().rpartition(b") ")[2][:1]
+        except OSError:
+            continue  # it has just ended
+        if state in (b"R", b"D"):
+            return True
+    return False
 
 
 def _bytes_moved(process: psutil.Process) -> int:

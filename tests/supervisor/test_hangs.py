@@ -23,7 +23,7 @@ from stoker.supervisor import hangs
 from stoker.supervisor.awake import LONGEST_TURN_SECONDS, Awake
 from stoker.supervisor.guard import Guard
 from stoker.supervisor.lane import Lane
-from stoker.supervisor.pulse import Pulse, Reading
+from stoker.supervisor.pulse import Pulse, Reading, read_process
 from stoker.supervisor.workers import Workers, assign
 
 Start = Callable[[str], local.Process]
@@ -86,6 +86,13 @@ def step(number: int, seconds: float = 0.1) -> dict[str, Any]:
     return {"kind": "step", "step": number, "seconds": seconds, "tokens": 100}
 
 
+def stop(pid: int) -> None:
+    """Stop a process and wait until each of its threads stands."""
+    os.kill(pid, signal.SIGSTOP)
+    while psutil.Process(pid).status() != psutil.STATUS_STOPPED:
+        time.sleep(0.01)
+
+
 def settle(process: local.Process) -> None:
     """Wait until a program that will sleep has come to its sleep."""
     before, since = -1.0, time.monotonic()
@@ -135,7 +142,7 @@ def test_it_looks_as_often_as_the_setting_says(lab: Any, guarded: Any) -> None:
 def test_a_stopped_worker_is_ended_in_any_phase(lab: Any, guarded: Any) -> None:
     guard, lane, process = guarded(COMPUTES, "evaluate")
     lab.judge("e1").phase("answer")
-    os.kill(process.pid, signal.SIGSTOP)
+    stop(process.pid)
     lane.listen()
     pass_time(lab, guard, 60)
     assert not process.is_alive()
@@ -150,14 +157,26 @@ def test_a_long_evaluation_that_computes_is_no_hang() -> None:
         assert not hangs.is_hung(pulse, float(now), 55.0)
 
 
-def test_neither_is_one_that_reads_or_waits_for_a_disk_but_one_that_only_idles_is() -> None:
+def test_neither_is_one_that_reads_or_is_held_up_but_one_that_only_idles_is() -> None:
     reads, waits, idles = Pulse(0.0, "load"), Pulse(0.0, "save"), Pulse(0.0, "load")
     for now in range(0, 300, 5):
         reads.look(Reading(1.0, num_bytes=now), float(now))
-        waits.look(Reading(1.0, 0, is_waiting_for_disk=True), float(now))
+        waits.look(Reading(1.0, 0, is_held_up=True), float(now))
         idles.look(Reading(1.0 + now * 0.001, 0), float(now))
     assert not hangs.is_hung(reads, 300.0, 55.0) and not hangs.is_hung(waits, 300.0, 55.0)
     assert hangs.is_hung(idles, 300.0, 55.0)
+
+
+def test_a_process_that_wants_a_processor_is_held_up_and_a_stopped_one_is_not(start: Start) -> None:
+    computes, sleeps = start(COMPUTES), start(SLEEPS)
+    settle(sleeps)
+    for process, is_held_up in ((computes, True), (sleeps, False)):
+        reading = read_process(process.pid)
+        assert reading is not None and reading.is_held_up is is_held_up
+    stop(computes.pid)
+    reading = read_process(computes.pid)
+    assert reading is not None and not reading.is_held_up
+    assert read_process(2**22 + 1) is None
 
 
 def test_training_that_computes_without_a_step_is_ended_later() -> None:
@@ -205,7 +224,7 @@ def test_a_reading_process_that_stands_still_is_ended_and_the_file_read_again(la
     Inbox(lab.context).take(path)
     intake = Intake(lab.context)
     assert intake.tick() and intake.process is not None
-    os.kill(intake.process.pid, signal.SIGSTOP)
+    stop(intake.process.pid)
     for _ in range(60):
         lab.context.awake.seconds += 1.0
         if intake.tick():
