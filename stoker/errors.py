@@ -5,6 +5,7 @@
         UsageError            exit 2: the command's words are off
         NotFound              exit 3: no such file, id, model
         NotAllowed            exit 4: refused by a rule (the champion is not deleted)
+          StoreLost           the store is gone, replaced or damaged
         InvalidInput          exit 5: a setting, row or file breaks a rule
           SettingError
           DataError
@@ -62,6 +63,10 @@ class NotFound(UserError):
 
 class NotAllowed(UserError):
     exit_code = 4
+
+
+class StoreLost(NotAllowed):
+    pass
 
 
 class InvalidInput(UserError):

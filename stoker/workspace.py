@@ -55,6 +55,11 @@ class Workspace:
         return self.state / "store.db"
 
     @property
+    def store_copy(self) -> Path:
+        """The last copy of the store, for the day it is lost."""
+        return self.state / "store-copy.db"
+
+    @property
     def lock(self) -> Path:
         return self.state / "lock"
 

@@ -21,6 +21,7 @@ from stoker.cli import (
     model,
     queue,
     runs,
+    service,
     status,
     train,
     up,
@@ -54,6 +55,7 @@ def build() -> Any:
         ("eval", evaluations.app),
         ("model", model.app),
         ("config", config.app),
+        ("service", service.app),
     ):
         app.add_typer(group, name=name)
     app.command("doctor")(doctor.doctor)

@@ -46,6 +46,7 @@ _KEEP_MEMORY = {
 # beside a program as busy as itself a two-thread trainer fell to a fiftieth. 1,000 turns kept 40 % there, and cost an
 # idle machine at most 5 % with the smallest layers and nothing from 256 units on. OMP_WAIT_POLICY says otherwise.
 _SPIN_BRIEFLY = {"GOMP_SPINCOUNT": "1000"}
+FIRST_TO_GO = 500  # of 1000: as if it used half of the memory more than it does (proc_pid_oom_score_adj(5))
 _TRAINING = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
@@ -100,6 +101,7 @@ def start(
         )
     if nice:
         lower_priority(child.pid, nice)
+    offer_to_kernel(child.pid)
     return Process(child.pid, process_started_at(child.pid) or time.time(), child)
 
 
@@ -113,6 +115,12 @@ def lower_priority(pid: int, nice: int) -> None:
         psutil.Process(pid).nice(nice)
     with contextlib.suppress(OSError):  # no such file where the kernel does not group by session
         Path(f"/proc/{pid}/autogroup").write_text(str(nice))
+
+
+def offer_to_kernel(pid: int) -> None:
+    """Make process `pid` the one that the kernel ends first when memory runs out: it can go on from a checkpoint."""
+    with contextlib.suppress(OSError):  # not Linux, or it has ended already
+        Path(f"/proc/{pid}/oom_score_adj").write_text(str(FIRST_TO_GO))
 
 
 def command_line(module: str, folder: Path, *arguments: str) -> list[str]:

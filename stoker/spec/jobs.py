@@ -97,6 +97,11 @@ class TrainJob(Spec):
     train: TrainSpec
     retention: RetentionSpec
     tokens: Path = Field(description="Folder of tokenised rows (Workspace.tokens).")
+    least_accumulation: int = Field(
+        1,
+        ge=1,
+        description="A step is split into at least so many parts: raised when the kernel ended the worker for memory.",
+    )
 
 
 class ItemSet(Spec):

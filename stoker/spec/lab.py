@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from stoker.spec.base import Spec
+from stoker.spec.guarding import GuardSpec
 from stoker.spec.presets import PRESETS
 from stoker.spec.watching import WatchSpec
 
@@ -210,4 +211,5 @@ class LabSpec(Spec):
     evaluate: EvaluateSpec = EvaluateSpec()
     retention: RetentionSpec = RetentionSpec()
     worker: WorkerSpec = WorkerSpec()
+    guard: GuardSpec = GuardSpec()
     watch: WatchSpec = WatchSpec()

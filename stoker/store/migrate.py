@@ -54,8 +54,12 @@ def refuse_newer(current: str | None, path: Path) -> None:
 
 def _back_up(engine: Engine, path: Path, current: str) -> None:
     """Copy the store beside itself; `cp` of a live database is no backup, VACUUM INTO is."""
-    backup = path.with_name(f"{path.name}.before-{SCHEMA}-from-{current}")
-    staging = backup.with_name(backup.name + ".part")
+    copy_database(engine, path.with_name(f"{path.name}.before-{SCHEMA}-from-{current}"))
+
+
+def copy_database(engine: Engine, path: Path) -> None:
+    """Write a whole copy of an open database to `path`, which appears only when it is whole."""
+    staging = path.with_name(path.name + ".part")
     staging.unlink(missing_ok=True)
     connection = engine.raw_connection()  # outside of SQLAlchemy's transactions, in which VACUUM is not allowed
     try:
@@ -63,7 +67,7 @@ def _back_up(engine: Engine, path: Path, current: str) -> None:
     finally:
         connection.close()
     fsync_path(staging)
-    staging.replace(backup)
+    staging.replace(path)
     fsync_path(path.parent)
 
 

@@ -20,6 +20,7 @@ from stoker.locks import is_locked, is_same_process
 from stoker.store import families, names, queries, trial_queries
 from stoker.store.engine import reader_engine
 from stoker.store.migrate import current_schema, refuse_newer
+from stoker.store.records import WAITING_CODES
 from stoker.store.tables import SCHEMA, metadata
 from stoker.workspace import Workspace
 
@@ -144,7 +145,7 @@ def _state(work: dict[str, Any], *, is_up: bool, is_alive: bool, is_paused: bool
         return "evaluating"
     if not is_up:
         return "off"
-    if run is not None and run.state == "paused" and run.code == "disk-full":
+    if run is not None and run.state == "paused" and run.code in WAITING_CODES:
         return "waiting"
     if work["reading"]:
         return "reading"

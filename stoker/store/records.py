@@ -17,6 +17,10 @@ class _Record:
         return cls(**{field.name: mapping[field.name] for field in fields(cls)})
 
 
+# Codes of a paused run that goes on by itself once there is room; any other pause waits for a person or for `up`.
+WAITING_CODES = ("disk-full", "memory", "gpu-memory")
+
+
 @dataclass(frozen=True)
 class DatasetRecord(_Record):
     id: str

@@ -19,7 +19,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from stoker.errors import Busy
 from stoker.store import tables
 from stoker.store.engine import writer_engine
-from stoker.store.migrate import migrate
+from stoker.store.migrate import copy_database, migrate
 from stoker.store.records import Event
 
 
@@ -79,6 +79,7 @@ class Store:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._engine: Engine = writer_engine(path)
         migrate(self._engine, path)
+        self._identity = _identity(path)
 
     def claim(self) -> int:
         """Take the next fence; transactions of whoever had the lab before are refused from now on."""
@@ -100,8 +101,32 @@ class Store:
             for listener in self.listeners:
                 listener(event)
 
+    def is_in_place(self) -> bool:
+        """Tell whether the path still leads to the file that is open here."""
+        return _identity(self.path) == self._identity
+
+    def copy_to(self, path: Path) -> None:
+        """Write a whole copy to `path`, atomically."""
+        copy_database(self._engine, path)
+
+    def put_back(self) -> None:
+        """Write the open database to its path again, whose file was deleted, and open that."""
+        self.copy_to(self.path)
+        self.path.chmod(0o600)
+        self._engine.dispose()
+        self._engine = writer_engine(self.path)
+        self._identity = _identity(self.path)
+
     def close(self) -> None:
         self._engine.dispose()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def set_fields(transaction: Transaction, table: Table, key: str, **values: Any) -> None:

@@ -141,12 +141,14 @@ runs = Table(
     Column("phase", String),
     Column("fence", Integer, nullable=False, default=0),  # grows with each start of a worker on this run
     Column("offset", Integer, nullable=False, default=0),  # bytes of messages.jsonl that are in this store
-    Column("wanted", String),  # pause, stop or down, once asked
+    Column("wanted", String),  # pause, stop, down, or what it makes room for, once asked
     Column("attempts", Integer, nullable=False, default=0),  # crashes since the last progress
     Column("checkpoint_step", Integer, nullable=False, default=0),
     Column("progress", Integer, nullable=False, default=0),  # furthest step at the last crash
     Column("not_before", Float, nullable=False, default=0.0),
-    Column("code", String),  # why it is paused, parked or failed: asked, down, disk-full, crash, non-finite, bad-config
+    Column(
+        "code", String
+    ),  # why it is paused, parked or failed: asked, down, disk-full, memory, gpu-memory, crash, non-finite, bad-config
     Column("reason", Text),
     Column("needed_bytes", Integer),
     Column("created", Float, nullable=False),

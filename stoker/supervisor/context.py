@@ -16,6 +16,7 @@ from stoker.errors import SettingError
 from stoker.spec.lab import LabSpec
 from stoker.spec.reading import read_settings
 from stoker.store.store import Store
+from stoker.supervisor.awake import Awake
 from stoker.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -42,12 +43,20 @@ class Context:
     ) -> None:
         self.workspace, self.spec, self.store = workspace, spec, store
         self.wake = threading.Event()
+        self.awake = Awake()
         self.on_message = on_message
         self._clock = clock
+        self._latest = self._ahead = 0.0
         self._settings_time = self._settings_changed_at()
 
     def now(self) -> float:
-        return self._clock.time()
+        """Return the time in seconds since the epoch. It never runs back: a clock that was set back would hold up
+        whatever waits for a time."""
+        now = self._clock.time() + self._ahead
+        if now < self._latest:
+            self._ahead += self._latest - now
+        self._latest = max(now, self._latest)
+        return self._latest
 
     def refresh_settings(self) -> None:
         """Read stoker.toml again when it changed; a mistake in it is told once and the old settings stay."""

@@ -24,7 +24,7 @@ from stoker.spec.reading import read_settings
 from stoker.store import queries, trial_queries
 from stoker.store import tables as t
 from stoker.store.reader import Reader
-from stoker.store.records import Event
+from stoker.store.records import WAITING_CODES, Event
 from stoker.supervisor import queue
 from stoker.supervisor.context import Context, MessageListener
 from stoker.supervisor.holding import hold
@@ -94,7 +94,7 @@ def outcome(connection: Connection, dataset_id: str) -> Outcome | None:
     judged = connection.execute(select(e).where(e.c.run == run.id).order_by(e.c.number.desc()).limit(1)).first()
     if run.state not in _OVER or (judged is not None and judged.state in ("queued", "running")):
         return None
-    if run.state == "paused" and run.code == "disk-full":
+    if run.state == "paused" and run.code in WAITING_CODES:
         return None
     verdict = queries.verdict(connection, judged.id) if judged is not None else None
     reason = run.reason or (judged.reason if judged is not None else None)
@@ -116,7 +116,7 @@ def _train_here(context: Context, path: Path, stop: threading.Event) -> Outcome:
         with store.transaction() as transaction:
             return outcome(transaction.connection, taken.dataset) is not None
 
-    _work(desk, stop, is_over)
+    desk.attend(stop, is_over)
     with store.transaction() as transaction:
         found = outcome(transaction.connection, taken.dataset)
     return found or Outcome(taken.dataset, "interrupted", None, None, None, None, None)
@@ -168,7 +168,7 @@ def _trial_here(context: Context, asked: list[dict[str, str]], stop: threading.E
         with context.store.transaction() as transaction:
             return _trial_is_over(transaction.connection, trial)
 
-    _work(Desk(context, only=queue.Only(trial=trial)), stop, is_over)
+    Desk(context, only=queue.Only(trial=trial)).attend(stop, is_over)
     return trial
 
 
@@ -177,14 +177,6 @@ def _trial_is_over(connection: Connection, trial: str) -> bool:
     found = trial_queries.trial(connection, trial)
     is_waiting = found["state"] == "reading" and any(one["state"] == "waiting" for one in found["branches"])
     return found["state"] in ("done", "failed") or is_waiting
-
-
-def _work(desk: Desk, stop: threading.Event, is_over: Callable[[], bool]) -> None:
-    desk.start()
-    try:
-        desk.work(stop, is_over)
-    finally:
-        desk.end()
 
 
 def _last_event(reader: Reader) -> int:

@@ -10,10 +10,13 @@ import contextlib
 import os
 from collections.abc import Iterator
 
+from sqlalchemy.exc import DatabaseError
+
 from stoker.durable import sweep, write_json
-from stoker.errors import Busy
+from stoker.errors import Busy, Damaged
 from stoker.locks import FileLock, process_started_at
 from stoker.store.store import Store
+from stoker.supervisor.trouble import is_damage, refuse_lost_store, store_lost
 from stoker.workspace import Workspace
 
 
@@ -30,7 +33,8 @@ def hold(workspace: Workspace) -> Iterator[Store]:
     try:
         for parent in (workspace.state, workspace.intents, workspace.rejected, workspace.datasets):
             sweep(parent)
-        store = Store(workspace.store)
+        refuse_lost_store(workspace)
+        store = _open(workspace)
         try:
             fence = store.claim()
             card = {"pid": os.getpid(), "started_at": process_started_at(os.getpid()), "fence": fence}
@@ -41,3 +45,14 @@ def hold(workspace: Workspace) -> Iterator[Store]:
         workspace.supervisor.unlink(missing_ok=True)
     finally:
         lock.release()
+
+
+def _open(workspace: Workspace) -> Store:
+    try:
+        return Store(workspace.store)
+    except Damaged as damage:
+        raise store_lost(workspace, f"the store is damaged ({damage.reason})") from damage
+    except DatabaseError as error:
+        if is_damage(error):
+            raise store_lost(workspace, f"the store is damaged ({error.orig})") from error
+        raise

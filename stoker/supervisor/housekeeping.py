@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sqlalchemy import case, select
 
-from stoker.durable import retire
+from stoker.durable import free_bytes, retire
 from stoker.registry.versions import retire_deleted
 from stoker.store import tables as t
 from stoker.supervisor.context import Context
@@ -21,6 +21,7 @@ from stoker.supervisor.inbox import forget_gone, retire_orphans
 INTERVAL_SECONDS = 600.0
 REPLY_AGE_SECONDS = 86_400.0
 NUM_WORKERS_KEPT = 5
+LEAST_FREE_BYTES = 64 << 20
 CHECKPOINTS = "checkpoints"
 
 
@@ -40,6 +41,7 @@ class Housekeeping:
         remove_old_replies(self._context.workspace.intents, now)
         self._remove_old_folders()
         keep_disk_share(self._context)
+        copy_store(self._context)
 
     def at_start(self) -> None:
         """Finish what a crash interrupted between the store and the disk."""
@@ -71,6 +73,18 @@ def remove_old_replies(folder: Path, now: float) -> None:
     for path in folder.glob("*.reply.json"):
         if now - path.stat().st_mtime > REPLY_AGE_SECONDS:
             path.unlink(missing_ok=True)
+
+
+def copy_store(context: Context) -> bool:
+    """Copy the store when the last copy is old enough; return whether it was."""
+    hours, copy = context.spec.guard.copy_hours, context.workspace.store_copy
+    age = abs(context.now() - copy.stat().st_mtime) if copy.exists() else float("inf")
+    if hours == 0 or age < hours * 3600 or not context.store.is_in_place():
+        return False
+    if free_bytes(copy.parent) < 2 * context.store.path.stat().st_size + LEAST_FREE_BYTES:
+        return False  # the space is for the work; there is another time
+    context.store.copy_to(copy)
+    return True
 
 
 def keep_disk_share(context: Context) -> list[str]:

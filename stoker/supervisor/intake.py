@@ -27,8 +27,9 @@ from stoker.spec.jobs import JOB, DatasetRef, IntakeJob
 from stoker.store import tables as t
 from stoker.store.records import DatasetRecord
 from stoker.store.store import Transaction, set_fields
-from stoker.supervisor import queue, rejection
+from stoker.supervisor import hangs, queue, rejection
 from stoker.supervisor.context import Context
+from stoker.supervisor.pulse import Pulse, read_process
 from stoker.supervisor.standing import is_rolled_back
 
 MODULE = "stoker.data"
@@ -46,7 +47,8 @@ class Intake:
         self._dataset: DatasetRecord | None = None
         self._journal: JournalReader | None = None
         self._finished: dict[str, Any] | None = None
-        self._heard_at = 0.0
+        self._pulse = Pulse(0.0)
+        self._looked_at = 0.0
         self._not_before = 0.0
         self._is_yielding = False
         self.is_idle_known = False
@@ -71,7 +73,7 @@ class Intake:
             self._is_yielding = True
         self._listen()
         if self._finished is None and self._process.is_alive():
-            if self._context.now() - self._heard_at < SILENCE_SECONDS:
+            if not self._hangs(self._process):
                 return False
             local.kill(self._process)
         self._listen()
@@ -106,7 +108,35 @@ class Intake:
         self._process = local.start(MODULE, folder, log=folder / "log.txt", threads=1, is_training=False)
         self._dataset, self._finished, self._is_yielding = dataset, None, False
         self._journal = JournalReader(folder / MESSAGES)
-        self._heard_at = self._context.now()
+        self._pulse = Pulse(self._context.awake.seconds)
+        return True
+
+    def _hangs(self, process: local.Process) -> bool:
+        """Tell whether the process stands still, or computes without a word for SILENCE_SECONDS."""
+        now, spec = self._context.awake.seconds, self._context.spec.guard
+        if 0.0 <= now - self._looked_at < spec.check_seconds:
+            return False
+        self._looked_at = now
+        self._pulse.look(read_process(process.pid), now)
+        if (
+            not hangs.is_hung(self._pulse, now, spec.hang_seconds)
+            and self._pulse.silence_seconds(now) < SILENCE_SECONDS
+        ):
+            return False
+        assert self._dataset is not None
+        silence = self._pulse.silence_seconds(now)
+        with self._context.store.transaction() as transaction:
+            text = (
+                f"reading {self._dataset.name} hangs: process {process.pid} was silent for {silence:.0f} s and is ended"
+            )
+            transaction.event(
+                "warn",
+                "hang",
+                text,
+                dataset=self._dataset.id,
+                silence_seconds=round(silence, 1),
+                phase=self._pulse.phase,
+            )
         return True
 
     def _job(self, transaction: Transaction, dataset: DatasetRecord) -> IntakeJob:
@@ -129,8 +159,9 @@ class Intake:
 
     def _listen(self) -> None:
         assert self._journal is not None
-        for message in self._journal.read():
-            self._heard_at = self._context.now()
+        messages = self._journal.read()
+        self._pulse.hear(messages, self._context.awake.seconds)
+        for message in messages:
             if message["kind"] == "finished":
                 self._finished = message
 

@@ -23,11 +23,13 @@ from stoker.mailbox.control import send_control
 from stoker.mailbox.journal import JournalReader
 from stoker.mailbox.messages import MESSAGES
 from stoker.store import tables as t
-from stoker.store.records import AssignmentRecord, RunRecord
+from stoker.store.records import WAITING_CODES, AssignmentRecord, RunRecord
 from stoker.store.store import Transaction
 from stoker.supervisor import conclude, ingest, queue, recover, schedule, trials
 from stoker.supervisor.context import Context
 from stoker.supervisor.housekeeping import make_room
+from stoker.supervisor.pulse import Pulse
+from stoker.supervisor.tightening import tighten
 from stoker.supervisor.workers import Workers, close_assignment, last_words, open_assignments
 
 log = logging.getLogger(__name__)
@@ -44,6 +46,7 @@ class _Open:
     task: AssignmentRecord
     tail: ingest.Tail
     offset: int
+    pulse: Pulse
     has_started: bool = False
 
 
@@ -84,7 +87,8 @@ class Lane:
             tasks = open_assignments(transaction)
             offsets = {task.id: _offset(transaction, task) for task in tasks}
         self._open = [
-            known.get(task.id) or _Open(task, ingest.Tail(Path(task.folder), offsets[task.id]), offsets[task.id])
+            known.get(task.id)
+            or _Open(task, ingest.Tail(Path(task.folder), offsets[task.id]), offsets[task.id], self._pulse())
             for task in tasks
         ]
         self._is_stale = False
@@ -109,6 +113,10 @@ class Lane:
         self._repeat_control()
         return any(self._listen(found) for found in list(self._open))
 
+    def tasks(self) -> list[tuple[AssignmentRecord, Pulse]]:
+        """Return the open tasks in the order in which the worker takes them, with how they live."""
+        return [(found.task, found.pulse) for found in self._open]
+
     def refresh_later(self) -> None:
         """Doubt what is known of the open tasks: a turn was cut short."""
         self._is_stale = True
@@ -118,7 +126,7 @@ class Lane:
         with self._context.store.transaction() as transaction:
             r = t.runs
             waiting = transaction.first(
-                select(r.c.id).where((r.c.state == "running") | (r.c.state == "paused") & (r.c.code == "disk-full"))
+                select(r.c.id).where((r.c.state == "running") | (r.c.state == "paused") & r.c.code.in_(WAITING_CODES))
             )
             if self._open or waiting is not None or conclude.next_evaluation(transaction) is not None:
                 return False
@@ -223,6 +231,9 @@ class Lane:
             self._after_end(found, finished)
         return finished is not None
 
+    def _pulse(self) -> Pulse:
+        return Pulse(self._context.awake.seconds)
+
     def _read(self, transaction: Transaction, found: _Open) -> list[ingest.Message]:
         folder = Path(found.task.folder)
         if found.task.kind == "train":
@@ -234,6 +245,7 @@ class Lane:
             messages = reader.read()
             found.offset = reader.offset
         found.has_started = found.has_started or bool(messages)
+        found.pulse.hear(messages, self._context.awake.seconds)
         return messages
 
     def _act_on_end(
@@ -264,6 +276,9 @@ class Lane:
             how = f"worker {worker_id} ended" + ("" if status is None else f" with {_status_words(status)}")
             words = last_words(self._context.workspace.worker(worker_id)) if status not in (-9, -15, 0) else ""
             reason = f"{how}: {words}" if words else how
+            if self._workers.was_ended_for_memory(status):
+                reason = f"the kernel ended worker {worker_id}: the machine had no memory left"
+                tighten(self._context, found.task)
             with self._context.store.transaction() as transaction:
                 close_assignment(transaction, found.task.id, "lost", status)
                 if status in (0, None) and not found.has_started:

@@ -21,9 +21,9 @@ from stoker.errors import Damaged, WorkerExit
 from stoker.registry.lines import remember_base
 from stoker.registry.versions import find_version, publish
 from stoker.store import tables as t
-from stoker.store.records import DatasetRecord, RunRecord
+from stoker.store.records import WAITING_CODES, DatasetRecord, RunRecord
 from stoker.store.store import Transaction, set_fields
-from stoker.supervisor import queue, rejection
+from stoker.supervisor import queue, rejection, room
 from stoker.supervisor.context import Context
 from stoker.supervisor.ingest import Message
 from stoker.supervisor.intake import copy_of
@@ -82,7 +82,8 @@ def run_crashed(context: Context, transaction: Transaction, run_id: str, reason:
 
 
 def wake_waiting(context: Context, transaction: Transaction) -> None:
-    """Let runs go on that waited for disk space which is there now."""
+    """Let runs go on that waited for disk space or memory which is there now."""
+    room.wake(context, transaction)
     r = t.runs
     for row in transaction.rows(select(r).where(r.c.state == "paused", r.c.code == "disk-full")):
         if free_bytes(context.workspace.state) >= (row.needed_bytes or LEAST_FREE_BYTES):
@@ -150,6 +151,9 @@ def _paused(transaction: Transaction, run: RunRecord) -> None:
         transaction.event(
             "warn", "run.interrupted", f"{run.id} was interrupted at step {run.step}; it goes on", run=run.id
         )
+        return
+    if run.wanted in WAITING_CODES:
+        room.paused(transaction, run)
         return
     is_stop = run.wanted == "stop"
     values: dict[str, Any] = {"ended_at": transaction.now} if is_stop else {}

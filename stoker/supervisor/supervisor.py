@@ -12,18 +12,18 @@ A supervisor that starts therefore needs no memory of the last one: it re-attach
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError
 
-from stoker.errors import DiskFull
+from stoker.errors import DiskFull, StoreLost
 from stoker.spec.lab import LabSpec
 from stoker.store.records import Event
 from stoker.store.store import Store
 from stoker.supervisor.context import Clock, Context, MessageListener
+from stoker.supervisor.guard import Guard
 from stoker.supervisor.holding import hold
 from stoker.supervisor.housekeeping import Housekeeping
 from stoker.supervisor.inbox import Inbox
@@ -31,10 +31,10 @@ from stoker.supervisor.intake import Intake
 from stoker.supervisor.intents import Intents
 from stoker.supervisor.lane import Lane
 from stoker.supervisor.queue import Only
+from stoker.supervisor.service import Service
+from stoker.supervisor.trouble import Trouble
 from stoker.supervisor.workers import Workers
 from stoker.workspace import Workspace
-
-log = logging.getLogger(__name__)
 
 BUSY_SECONDS = 0.025
 IDLE_SECONDS = 0.25
@@ -68,11 +68,7 @@ class Supervisor:
         self.workspace.create()
         with hold(self.workspace) as store:
             desk = Desk(self.context(store))
-            desk.start()
-            try:
-                desk.work(stop, is_over=desk.is_idle if until_idle else None)
-            finally:
-                desk.end()
+            desk.attend(stop, is_over=desk.is_idle if until_idle else None)
 
     def context(self, store: Store) -> Context:
         """Return what the parts share, on an open store."""
@@ -94,6 +90,24 @@ class Desk:
         self.lane = Lane(context, self.workers, only)
         self.intents = Intents(context, self.inbox, self._end_asked.set)
         self.housekeeping = Housekeeping(context)
+        self.guard = Guard(context, self.lane, self.workers)
+        self.trouble = Trouble(context)
+        self.service = Service()
+
+    def attend(self, stop: threading.Event, is_over: Callable[[], bool] | None = None) -> None:
+        """Start, work until `stop` or `is_over`, end. A lost store ends it at once; the worker is left at work."""
+        self.start()
+        self.service.ready(f"lab {self.context.workspace.root}")
+        try:
+            self.work(stop, is_over)
+        except StoreLost:
+            self.inbox.stop()
+            self.intake.end()
+            raise
+        except BaseException:
+            self.end()
+            raise
+        self.end()
 
     def start(self) -> None:
         """Repair what the last supervisor left, then begin to listen."""
@@ -105,14 +119,16 @@ class Desk:
     def work(self, stop: threading.Event, is_over: Callable[[], bool] | None = None) -> None:
         """Turn until `stop`, a `down` intent, or `is_over` says so."""
         while not (stop.is_set() or self._end_asked.is_set()):
+            self.service.alive()
             try:
+                self.trouble.keep_store()
                 is_changed = self.turn()
+                self.trouble.over()
                 if is_over is not None and not is_changed and is_over():
                     return
                 pause = BUSY_SECONDS if self.is_busy() else IDLE_SECONDS
-            except (OperationalError, DiskFull, OSError) as error:
-                # A full disk or a locked store passes by itself; nothing was changed, the turn is repeated.
-                log.warning("the turn is repeated: %s", error)
+            except (DatabaseError, DiskFull, OSError) as error:
+                self.trouble.met(error)  # what passes by itself changed nothing: the turn is repeated
                 self.lane.refresh_later()
                 is_changed, pause = False, TROUBLE_SECONDS
             if not is_changed:
@@ -121,6 +137,7 @@ class Desk:
 
     def turn(self) -> bool:
         """Ask every part once; return whether anything changed."""
+        self.context.awake.turn()
         is_changed = self.intents.tick()
         if not self.is_alone:
             is_changed |= self.inbox.tick()
@@ -133,6 +150,7 @@ class Desk:
         if is_changed:
             self.lane.touch()
         is_changed |= self.lane.tick()
+        self.guard.tick()
         self.housekeeping.tick()
         return is_changed
 
@@ -147,6 +165,7 @@ class Desk:
 
     def end(self) -> None:
         """Stop listening, pause the running run with a checkpoint, end the worker."""
+        self.service.stopping("a checkpoint is saved")
         self.inbox.stop()
         self.intake.end()
         if self.lane.pause_for_end() is not None:
@@ -158,5 +177,8 @@ class Desk:
     def _wait_for_save(self) -> None:
         deadline = time.monotonic() + SAVE_GRACE_SECONDS
         while self.lane.is_busy and self.workers.is_alive and time.monotonic() < deadline:
+            self.service.alive()
+            self.context.awake.turn()
             self.lane.listen()
+            self.guard.tick()  # a worker that hangs can't save: it is not waited for
             time.sleep(BUSY_SECONDS)

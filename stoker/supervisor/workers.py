@@ -7,6 +7,7 @@ by its folder's process (command line) or its card, and outlives the supervisor.
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 from sqlalchemy import func, insert, select, update
@@ -19,6 +20,7 @@ from stoker.store import tables as t
 from stoker.store.records import AssignmentRecord
 from stoker.store.store import Transaction, set_fields
 from stoker.supervisor.context import Context
+from stoker.supervisor.memory import num_memory_kills
 
 MODULE = "stoker.worker"
 END_GRACE_SECONDS = 20.0
@@ -33,6 +35,7 @@ class Workers:
         self.id: str | None = None
         self._process: local.Process | None = None
         self._baseline_bytes = 0
+        self._memory_kills = 0
 
     @property
     def is_alive(self) -> bool:
@@ -120,8 +123,13 @@ class Workers:
         growth = self._process.memory_bytes() - self._baseline_bytes
         return growth > self._context.spec.worker.growth_megabytes * _MEGABYTE
 
+    def was_ended_for_memory(self, status: int | None) -> bool:
+        """Tell whether the kernel ended the last worker for want of memory: killed, and counted by the kernel meanwhile."""
+        return status == -signal.SIGKILL and num_memory_kills() > self._memory_kills
+
     def _adopt(self, worker_id: str, process: local.Process) -> None:
         self.id, self._process, self._baseline_bytes = worker_id, process, 0
+        self._memory_kills = num_memory_kills()
         with self._context.store.transaction() as transaction:
             set_fields(transaction, t.workers, worker_id, pid=process.pid, started_at=process.started_at)
 

@@ -53,6 +53,11 @@ def tighter(memory: Memory, spec: TrainSpec, most_rows: int, outbox: Outbox) -> 
     return found
 
 
+def at_least(memory: Memory, accumulation: int, most_rows: int) -> Memory:
+    """Return `memory` with a step split into at least so many parts, and no more than it has rows."""
+    return Memory(max(memory.accumulation, min(accumulation, most_rows)), memory.is_checkpointing)
+
+
 def fit_memory(
     key: Hashable, model: Any, loss: Loss, steps: PlannedSteps, memory: Memory, spec: TrainSpec, outbox: Outbox
 ) -> Memory:

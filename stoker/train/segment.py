@@ -22,7 +22,7 @@ from stoker.model.loss import Loss, choose_loss
 from stoker.spec.jobs import TrainJob
 from stoker.train.checkpoint import Checkpoints, Saved, Snapshot
 from stoker.train.conductor import Conductor, Ending
-from stoker.train.fit import apply_memory, first_memory, fit_memory, free_memory, is_out_of_memory, tighter
+from stoker.train.fit import apply_memory, at_least, first_memory, fit_memory, free_memory, is_out_of_memory, tighter
 from stoker.train.line import LineKey
 from stoker.train.optimizer import GuardedAdamW
 from stoker.train.plan import Plan
@@ -125,10 +125,13 @@ def _get_ready(run: Run, steps: PlannedSteps) -> None:
     model.train()
     if run.loss is None:
         run.loss = choose_loss(model, steps[0].parts[0], run.hardware)
+    most_rows = int((plan.offsets[1:] - plan.offsets[:-1]).max())
+    least = functools.partial(at_least, accumulation=run.job.least_accumulation, most_rows=most_rows)
     if run.memory is None:
         run.outbox.phase("fit")
         key = (run.key, run.settings.batch_tokens)
-        run.memory = fit_memory(key, model, run.loss, steps, first_memory(run.settings), spec, run.outbox)
+        run.memory = fit_memory(key, model, run.loss, steps, least(first_memory(run.settings)), spec, run.outbox)
+    run.memory = least(run.memory)
     apply_memory(model, steps, run.memory)
     run.outbox.send(
         "plan", total_steps=plan.total_steps, start_step=run.progress.step, rows=int(plan.rows.sum()),

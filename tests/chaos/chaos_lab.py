@@ -43,14 +43,14 @@ NUM_FILES = 3
 NUM_ROWS = 96
 
 
-def make_lab(root: Path) -> Workspace:
+def make_lab(root: Path, num_files: int = NUM_FILES, num_rows: int = NUM_ROWS, settings: str = "") -> Workspace:
     """Make a lab whose inbox holds the files, the same ones each time."""
     workspace = Workspace(root)
     workspace.create()
-    workspace.settings.write_text(SETTINGS)
-    for number in range(NUM_FILES):
+    workspace.settings.write_text(SETTINGS + settings)
+    for number in range(num_files):
         draw = random.Random(number)
-        rows = [_row(draw, line) for line in range(NUM_ROWS)]
+        rows = [_row(draw, line) for line in range(num_rows)]
         (workspace.inbox / f"file-{number}.jsonl").write_bytes(b"\n".join(map(orjson.dumps, rows)) + b"\n")
     return workspace
 

@@ -1,4 +1,4 @@
-"""`pytest tests/chaos --kills N`: how many times something is killed."""
+"""`pytest tests/chaos --kills N`: how many times something is killed. `--all-faults`: the whole table of faults."""
 
 from __future__ import annotations
 
@@ -8,3 +8,5 @@ import pytest
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=None, help="kill -9 so often (tests/chaos)")
     parser.addoption("--chaos-seed", type=int, default=None, help="seed of the moments (tests/chaos)")
+    parser.addoption("--all-faults", action="store_true", help="every fault of the table (tests/chaos)")
+    parser.addoption("--record", action="store_true", help="write what came of it for RELIABILITY.md (tests/chaos)")

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from chaos_lab import integrity, make_lab, observe, start
 from chaos_monkey import LIFE_SECONDS, Monkey, Tally
+from reliability import record
 
 SHORT_KILLS = 6
 NUM_LABS = 2
@@ -35,6 +36,8 @@ def test_a_lab_killed_at_random_ends_as_an_undisturbed_one(
     text = report(tally, seed, time.monotonic() - began)
     with capsys.disabled():
         sys.stdout.write(f"\n{text}\n")
+    if request.config.getoption("--record", False) and not failures:
+        record("kills", None, {"text": text})
     assert not failures, "\n".join(failures)
     assert tally.is_met()
 

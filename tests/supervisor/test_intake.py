@@ -189,7 +189,7 @@ def test_a_silent_process_is_ended(lab: Any, monkeypatch: pytest.MonkeyPatch) ->
     dataset = accept(lab, "good.jsonl", GOOD)
     intake = Intake(lab.context)
     assert intake.tick()
-    lab.clock.now += 10_000.0
+    lab.context.awake.seconds += 10_000.0
     monkeypatch.setattr(intake, "_listen", lambda: None)
     assert intake.tick()
     assert detail(lab, dataset)["state"] == "accepted" and not intake.is_reading

@@ -5,7 +5,7 @@ from train_lab import losses, make_dataset, make_job, messages, train
 from stoker.errors import InvalidInput, WorkerExit
 from stoker.spec.lab import TrainSpec
 from stoker.train import fit, line, segment
-from stoker.train.fit import is_out_of_memory, tighter
+from stoker.train.fit import at_least, is_out_of_memory, tighter
 from stoker.train.progress import Memory
 from stoker.train.trainer import SegmentTrainer
 
@@ -147,3 +147,9 @@ def test_the_ladder_ends_in_a_refusal():
             memory = tighter(memory, spec, 6, told)
             seen.append(memory)
     assert seen == [Memory(1, False), Memory(1, True), Memory(2, True), Memory(4, True), Memory(8, True)]
+
+
+def test_a_run_whose_worker_ran_out_of_memory_has_more_parts_but_not_more_than_rows() -> None:
+    assert at_least(Memory(2, True), 8, most_rows=100) == Memory(8, True)
+    assert at_least(Memory(16, False), 8, most_rows=100) == Memory(16, False)
+    assert at_least(Memory(1, False), 8, most_rows=5) == Memory(5, False)

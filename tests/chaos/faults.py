@@ -1,0 +1,237 @@
+"""The table of faults: each is switched on once while a lab works, and must be over without a hand.
+
+A row says how the fault is made (settings, environment of the worker, what happens from outside), which events must tell
+it, in this order, and whether the numbers must be those of the undisturbed lab bit for bit. A fault of training is one
+row with STOKER_FAULT in its environment. `runner` carries a row out and checks what holds for all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from scene import Scene
+
+from stoker.supervisor.memory import CGROUPS
+
+HANG = "\n[guard]\nhang_seconds = 6.0\ncheck_seconds = 0.5\n"
+RESERVE_BYTES = 8 << 20
+TMPFS_BYTES = 192 << 20
+
+
+def nothing(scene: Scene) -> None:
+    scene.start()
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`disturb` starts the lab and does the harm. `absent`: events that would be a false alarm or a second harm.
+
+    `needs_tmpfs`: the lab lies on a small file system of its own; `needs_memory_group`: the kernel limits the worker's
+    memory. Both take root.
+    """
+
+    name: str
+    disturb: Callable[[Scene], None] = nothing
+    events: tuple[str, ...] = ()
+    settings: str = ""
+    environment: dict[str, str] = field(default_factory=dict)
+    absent: tuple[str, ...] = ()
+    is_exact: bool = True
+    needs_tmpfs: bool = False
+    needs_memory_group: bool = False
+    is_in_short_version: bool = False
+    may_reject: bool = False
+
+
+def stop_while_training(scene: Scene) -> None:
+    scene.start()
+    scene.await_step(5)
+    scene.signal_worker(signal.SIGSTOP)
+
+
+def stop_while_evaluating(scene: Scene) -> None:
+    scene.start()
+    scene.await_phase("answer", scene.workspace.evaluation("e1"))
+    scene.signal_worker(signal.SIGSTOP)
+
+
+def stop_while_loading(scene: Scene) -> None:
+    scene.start()
+    scene.await_phase("load", scene.workspace.run("r1"))
+    scene.signal_worker(signal.SIGSTOP)
+
+
+def stop_while_reading(scene: Scene) -> None:
+    scene.start()
+    process = scene.reader_process()
+    os.kill(process.pid, signal.SIGSTOP)
+
+
+def kill_worker(scene: Scene) -> None:
+    scene.start()
+    scene.await_step(5)
+    scene.signal_worker(signal.SIGKILL)
+
+
+def kill_supervisor(scene: Scene) -> None:
+    scene.start()
+    scene.await_step(5)
+    scene.signal_supervisor(signal.SIGKILL)
+    scene.start()
+
+
+def kill_both(scene: Scene) -> None:
+    scene.start()
+    scene.await_step(5)
+    scene.signal_worker(signal.SIGKILL)
+    scene.signal_supervisor(signal.SIGKILL)
+    scene.start()
+
+
+def end_and_start_again(scene: Scene) -> None:
+    scene.start()
+    scene.await_step(5)
+    scene.signal_supervisor(signal.SIGTERM)
+    scene.start()
+
+
+def sleep_together(scene: Scene) -> None:
+    """Everything of the lab stands still for longer than the limit, as when a lid is closed."""
+    scene.start()
+    scene.await_step(5)
+    worker = scene.worker()
+    scene.signal_supervisor(signal.SIGSTOP)
+    os.kill(worker.pid, signal.SIGSTOP)
+    time.sleep(10.0)
+    os.kill(worker.pid, signal.SIGCONT)
+    scene.signal_supervisor(signal.SIGCONT)
+
+
+def truncate_checkpoint(scene: Scene) -> None:
+    scene.start()
+    scene.await_step(7)
+    scene.signal_worker(signal.SIGSTOP)
+    newest = scene.newest_checkpoint()
+    weights = max(newest.iterdir(), key=lambda path: path.stat().st_size)
+    with weights.open("r+b") as file:
+        file.truncate(weights.stat().st_size // 2)
+    scene.signal_worker(signal.SIGKILL)
+
+
+def fill_disk_while_training(scene: Scene) -> None:
+    scene.start()
+    scene.await_step(3)
+    with scene.ballast(0):
+        time.sleep(8.0)
+
+
+def fill_disk_before_intake(scene: Scene) -> None:
+    with scene.ballast(0):
+        scene.start()
+        time.sleep(8.0)
+
+
+def nearly_fill_disk(scene: Scene) -> None:
+    scene.start()
+    scene.await_step(3)
+    with scene.ballast(RESERVE_BYTES // 2):
+        scene.await_event("recovery.paused")
+
+
+def fill_memory(scene: Scene) -> None:
+    """Simulated: the marks are set below what is in use."""
+    scene.start()
+    scene.await_step(3)
+    scene.change_settings("guard", check_seconds=0.2, memory_share=0.001, memory_resume_share=0.001)
+    scene.await_event("recovery.paused")
+    scene.change_settings("guard", check_seconds=0.2)
+
+
+def starve_worker(scene: Scene) -> None:
+    """Let the kernel's own killer end the worker: nothing new may be allocated."""
+    scene.start()
+    scene.await_step(3)
+    with memory_group() as group:
+        limit = group / "memory.limit_in_bytes"
+        (limit if limit.exists() else group / "memory.max").write_text("2M")
+        (group / "cgroup.procs").write_text(str(scene.worker().pid))
+        scene.await_event("recovery.memory-tightened")
+
+
+@contextlib.contextmanager
+def memory_group() -> Iterator[Path]:
+    """Make a memory control group; OSError where this user may not."""
+    first = CGROUPS / "memory"
+    group = (first if first.is_dir() else CGROUPS) / f"stoker-chaos-{os.getpid()}"
+    group.mkdir()
+    try:
+        yield group
+    finally:
+        group.rmdir()
+
+
+def lock_store(scene: Scene) -> None:
+    scene.start()
+    scene.await_step(3)
+    connection = sqlite3.connect(scene.workspace.store, isolation_level=None, timeout=60)
+    connection.execute("BEGIN EXCLUSIVE")
+    time.sleep(35.0)
+    connection.execute("ROLLBACK")
+    connection.close()
+
+
+def delete_store(scene: Scene) -> None:
+    scene.start()
+    scene.await_step(3)
+    scene.workspace.store.unlink()
+
+
+def drop_garbage(scene: Scene) -> None:
+    scene.start()
+    scene.await_step(3)
+    (scene.workspace.inbox / "garbage.jsonl").write_bytes(os.urandom(4096))
+
+
+def jump(seconds: float) -> Callable[[Scene], None]:
+    def disturb(scene: Scene) -> None:
+        scene.start(str(Path(__file__).with_name("scene.py")), str(scene.workspace.root), str(seconds))
+
+    return disturb
+
+
+ENDED = ("hang", "recovery.worker-ended")
+LITTLE_RESERVE = "\n[guard]\ndisk_reserve_megabytes = 1\n"
+FAULTS = (
+    Fault("worker stopped (SIGSTOP) while training", stop_while_training, (*ENDED, "run.crashed", "run.resumed"), HANG,
+          is_in_short_version=True),
+    Fault("worker stopped while evaluating", stop_while_evaluating, (*ENDED, "evaluation.crashed"), HANG),
+    Fault("worker stopped while loading", stop_while_loading, (*ENDED, "run.crashed"), HANG),
+    Fault("reading process stopped", stop_while_reading, ("hang", "intake.crashed"), HANG),
+    Fault("worker killed (kill -9)", kill_worker, ("run.crashed", "run.resumed")),
+    Fault("supervisor killed", kill_supervisor, absent=("run.crashed", "hang")),
+    Fault("worker and supervisor killed", kill_both, ("run.resumed",)),
+    Fault("supervisor ended and started again", end_and_start_again, ("run.paused", "run.resumed"), absent=("run.crashed",)),
+    Fault("everything stood still, as in a sleep", sleep_together, settings=HANG, absent=("hang", "run.crashed")),
+    Fault("clock set back by an hour", jump(-3600.0), settings=HANG, absent=("hang", "run.crashed")),
+    Fault("clock set forward by a day", jump(86_400.0), settings=HANG, absent=("hang", "run.crashed")),
+    Fault("newest checkpoint cut short", truncate_checkpoint, ("run.crashed", "checkpoint.damaged")),
+    Fault("no space for a checkpoint", events=("disk-full",), environment={"STOKER_FAULT": "checkpoint.filled:enospc"}),
+    Fault("disk full while training", fill_disk_while_training, ("disk.free",), LITTLE_RESERVE, needs_tmpfs=True),
+    Fault("disk full while taking a file in", fill_disk_before_intake, settings=LITTLE_RESERVE, needs_tmpfs=True),
+    Fault("disk nearly full", nearly_fill_disk, ("disk-low", "recovery.paused", "disk.free"),
+          f"\n[guard]\ncheck_seconds = 0.2\ndisk_reserve_megabytes = {RESERVE_BYTES >> 20}\n", needs_tmpfs=True),
+    Fault("memory nearly full (simulated)", fill_memory, ("memory-trend", "recovery.paused", "recovery.resumed"),
+          "\n[guard]\ncheck_seconds = 0.2\n", is_in_short_version=True),
+    Fault("worker ended by the kernel for memory", starve_worker, ("recovery.memory-tightened", "run.crashed", "run.resumed"),
+          is_exact=False, needs_memory_group=True),
+    Fault("store locked by another process", lock_store, ("store.back",), absent=("run.crashed",)),
+    Fault("store deleted", delete_store, ("store.put-back",), absent=("run.crashed",)),
+    Fault("garbage in the inbox", drop_garbage, ("file.rejected",), absent=("run.crashed",), may_reject=True),
+)  # fmt: skip
