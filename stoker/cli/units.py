@@ -76,6 +76,13 @@ def count(value: float | None) -> str:
     return "-" if value is None else f"{value:,.0f}"
 
 
+def number(value: float | None) -> str:
+    """Any number in few characters: 1234.5 -> "1,234", 0.0123456 -> "0.01235", 2e-05 -> "2e-05"."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
 def loss(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
