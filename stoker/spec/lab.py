@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from stoker.spec.base import Spec
+from stoker.spec.hardware import HardwareSpec
 from stoker.spec.presets import PRESETS
 
 Auto = Literal["auto"]
@@ -209,3 +210,4 @@ class LabSpec(Spec):
     evaluate: EvaluateSpec = EvaluateSpec()
     retention: RetentionSpec = RetentionSpec()
     worker: WorkerSpec = WorkerSpec()
+    hardware: HardwareSpec = HardwareSpec()

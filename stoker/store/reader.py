@@ -24,7 +24,7 @@ from stoker.store.migrate import current_schema, refuse_newer
 from stoker.store.tables import SCHEMA, metadata
 from stoker.workspace import Workspace
 
-MACHINE_AGE_SECONDS = 300.0
+MACHINE_AGE_SECONDS = 60.0
 _Answer = TypeVar("_Answer")
 
 
@@ -99,8 +99,9 @@ class Reader:
         return self.ask(series_queries.series, of, names, points=points, first=first, last=last)
 
     def machine(self) -> dict[str, Any]:
-        """The machine's values of the last minutes' last sample; `time` is None when there is none."""
-        return self.ask(series_queries.machine, time.time() - MACHINE_AGE_SECONDS)
+        """The machine: `now` (its newest values, `time` None when none is recent) and `facts` (cards, cores, memory)."""
+        now = self.ask(series_queries.machine, time.time() - MACHINE_AGE_SECONDS)
+        return {"now": now, "facts": self.ask(queries.lab_value, "machine", {})}
 
     def versions(self) -> list[dict[str, Any]]:
         return self.ask(queries.versions)

@@ -101,7 +101,7 @@ def metrics(connection: Connection, run_id: str, *, after_step: int = 0) -> list
 
 
 def machine(connection: Connection, since: float) -> dict[str, Any]:
-    """Return the machine's values of the last sample with its `time` (None: none since then), by name."""
+    """Return the machine's newest values since a moment by name, with the `time` of the last (None: there are none)."""
     p = t.points
     recent = (p.c.series == MACHINE, p.c.at >= int(since))
     rows = connection.execute(

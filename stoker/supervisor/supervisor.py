@@ -24,6 +24,7 @@ from stoker.spec.lab import LabSpec
 from stoker.store.records import Event
 from stoker.store.store import Store
 from stoker.supervisor.context import Clock, Context, MessageListener
+from stoker.supervisor.hardware import Hardware
 from stoker.supervisor.holding import hold
 from stoker.supervisor.housekeeping import Housekeeping
 from stoker.supervisor.inbox import Inbox
@@ -94,6 +95,7 @@ class Desk:
         self.lane = Lane(context, self.workers, only)
         self.intents = Intents(context, self.inbox, self._end_asked.set)
         self.housekeeping = Housekeeping(context)
+        self.hardware = Hardware(context, self.workers)
 
     def start(self) -> None:
         """Repair what the last supervisor left, then begin to listen."""
@@ -134,6 +136,7 @@ class Desk:
             self.lane.touch()
         is_changed |= self.lane.tick()
         self.housekeeping.tick()
+        self.hardware.tick()
         return is_changed
 
     def is_busy(self) -> bool:
