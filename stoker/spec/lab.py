@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from stoker.spec.base import Spec
+from stoker.spec.costs import CostSpec
 from stoker.spec.hardware import HardwareSpec
 from stoker.spec.presets import PRESETS
 
@@ -211,3 +212,4 @@ class LabSpec(Spec):
     retention: RetentionSpec = RetentionSpec()
     worker: WorkerSpec = WorkerSpec()
     hardware: HardwareSpec = HardwareSpec()
+    cost: CostSpec = CostSpec()

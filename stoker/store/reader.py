@@ -18,7 +18,7 @@ from sqlalchemy import Connection, create_engine
 from stoker.durable import free_bytes
 from stoker.errors import NotAllowed
 from stoker.locks import is_locked, is_same_process
-from stoker.store import families, names, queries, series_queries, trial_queries
+from stoker.store import cost_queries, families, names, queries, series_queries, trial_queries
 from stoker.store.engine import reader_engine
 from stoker.store.migrate import current_schema, refuse_newer
 from stoker.store.tables import SCHEMA, metadata
@@ -97,6 +97,9 @@ class Reader:
     ) -> dict[str, dict[str, Any]]:
         """Series of a run (by step) or of "machine" (by second), each at no more than `points` points."""
         return self.ask(series_queries.series, of, names, points=points, first=first, last=last)
+
+    def costs(self, run_id: str | None = None) -> list[dict[str, Any]]:
+        return self.ask(cost_queries.costs, run_id)
 
     def machine(self) -> dict[str, Any]:
         """The machine: `now` (its newest values, `time` None when none is recent) and `facts` (cards, cores, memory)."""

@@ -345,8 +345,10 @@ run_costs = Table(
     Column("tokens", Integer, nullable=False, default=0),
     Column("stretches", JSON, nullable=False, default=list),  # [fence, begin, end] of each stretch of a worker on it
     Column("joules", Float),  # null: not known
-    Column("measured_to", Float, nullable=False, default=0.0),  # the end of the last stretch that joules covers
-    Column("source", String, nullable=False, default="none"),  # counter: the card's own; power: integrated; none
+    Column("measured_to", Float, nullable=False, default=0.0),  # joules cover the stretches up to this moment
+    Column(
+        "source", String, nullable=False, default="none"
+    ),  # counter: the card's own; power: integrated; gap: readings are missing; none
 )
 
 samples = Table(

@@ -20,6 +20,7 @@ from stoker.hardware.host import host_facts, read_host
 from stoker.store.series import MACHINE, Point, put_points, remove_before, thin_before
 from stoker.store.store import Transaction
 from stoker.supervisor.context import Context
+from stoker.supervisor.energy import measure_runs
 from stoker.supervisor.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -73,6 +74,7 @@ class Hardware:
             points.extend(_points(gpu, int(now)))
         with self._context.store.transaction() as transaction:
             put_points(transaction, MACHINE, points)
+            measure_runs(transaction)
             self._tell(transaction, now, gpus)
             if now >= self._tidy_due:
                 self._tidy_due = now + TIDY_SECONDS

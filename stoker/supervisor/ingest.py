@@ -102,6 +102,7 @@ def enter_run(transaction: Transaction, run_id: str, messages: Sequence[Message]
             continue
         for message in group:
             _enter_other(transaction, run_id, message)
+    measured.count(transaction, run_id, messages)
 
 
 def _enter_other(transaction: Transaction, run_id: str, message: Message) -> None:
@@ -111,7 +112,7 @@ def _enter_other(transaction: Transaction, run_id: str, message: Message) -> Non
     elif kind == "plan":
         set_fields(transaction, t.runs, run_id, total_steps=message["total_steps"])
     elif kind == "started":
-        measured.enter_started(transaction, run_id, message)
+        measured.forget_beyond(transaction, run_id, message.get("resumed_from"))
         if message.get("resumed_from") is not None:
             _enter_resumed(transaction, run_id, message)
     elif kind == "rollback":

@@ -29,7 +29,6 @@ def enter(transaction: Transaction, run_id: str, messages: Sequence[Message]) ->
     """Enter what was measured, in bulk."""
     put_points(transaction, run_id, (point for message in messages for point in _points(message)))
     steps = [message for message in messages if message["kind"] == "step"]
-    _count(transaction, run_id, messages, steps)
     if not steps:
         return
     last = steps[-1]
@@ -39,17 +38,32 @@ def enter(transaction: Transaction, run_id: str, messages: Sequence[Message]) ->
     set_fields(transaction, t.runs, run_id, **values)
 
 
-def enter_started(transaction: Transaction, run_id: str, message: Message) -> None:
-    """Note where a run trains, and forget what it had measured beyond the step it goes on from."""
-    resumed_from = message.get("resumed_from")
+def forget_beyond(transaction: Transaction, run_id: str, resumed_from: int | None) -> None:
+    """Forget what a run had measured beyond the step that it goes on from; None: it begins anew."""
     forget_after(transaction, run_id, -1 if resumed_from is None else resumed_from)
-    cost = _cost(transaction, run_id)
-    begun = [*cost["stretches"], [message["fence"], message["time"], message["time"]]]
-    _put_cost(
-        transaction,
-        run_id,
-        cost | {"device": message.get("device"), "threads": message.get("threads"), "stretches": begun},
+
+
+def count(transaction: Transaction, run_id: str, messages: Sequence[Message]) -> None:
+    """Add to what a run has cost: the steps, done again or not, and how long its worker has been on it."""
+    if not messages:
+        return
+    row = transaction.first(select(t.run_costs).where(t.run_costs.c.run == run_id))
+    cost: dict[str, Any] = (
+        {"gpu_seconds": 0.0, "rows": 0, "tokens": 0, "stretches": []} if row is None else dict(row._mapping)
     )
+    stretches = cost["stretches"] = [list(stretch) for stretch in cost["stretches"]]
+    for message in messages:
+        if message["kind"] == "started":
+            cost |= {"device": message.get("device"), "threads": message.get("threads")}
+        elif message["kind"] == "step":
+            cost["gpu_seconds"] += message.get("seconds") or 0.0
+            cost["rows"] += message.get("rows") or 0
+            cost["tokens"] += message.get("tokens") or 0
+        if not stretches or stretches[-1][0] != message["fence"]:
+            stretches.append([message["fence"], message["time"], message["time"]])
+        stretches[-1][2] = message["time"]
+    statement = upsert(t.run_costs).values(**cost | {"run": run_id})
+    transaction.execute(statement.on_conflict_do_update(index_elements=["run"], set_=cost))
 
 
 def _points(message: Message) -> Iterator[Point]:
@@ -60,26 +74,3 @@ def _points(message: Message) -> Iterator[Point]:
         yield "heldout_loss", step, message["heldout_loss"]
     else:
         yield from ((name, step, message[name]) for name in STEP_NAMES if name in message)
-
-
-def _count(transaction: Transaction, run_id: str, messages: Sequence[Message], steps: Sequence[Message]) -> None:
-    cost = _cost(transaction, run_id)
-    for column, field in (("gpu_seconds", "seconds"), ("rows", "rows"), ("tokens", "tokens")):
-        cost[column] += sum(step.get(field) or 0 for step in steps)
-    last = messages[-1]
-    stretches = cost["stretches"]
-    if stretches and stretches[-1][0] == last["fence"]:
-        stretches = [*stretches[:-1], [*stretches[-1][:2], last["time"]]]
-    _put_cost(transaction, run_id, cost | {"stretches": stretches})
-
-
-def _cost(transaction: Transaction, run_id: str) -> dict[str, Any]:
-    row = transaction.first(select(t.run_costs).where(t.run_costs.c.run == run_id))
-    if row is not None:
-        return dict(row._mapping)
-    return {"gpu_seconds": 0.0, "rows": 0, "tokens": 0, "stretches": []}
-
-
-def _put_cost(transaction: Transaction, run_id: str, values: dict[str, Any]) -> None:
-    statement = upsert(t.run_costs).values(**values | {"run": run_id})
-    transaction.execute(statement.on_conflict_do_update(index_elements=["run"], set_=values))
