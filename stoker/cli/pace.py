@@ -13,10 +13,14 @@ RECENT_STEPS = 50
 
 @dataclass(frozen=True)
 class Pace:
-    """Tokens a second over the last steps, and the seconds that remain (None while nothing can be said)."""
+    """Tokens and examples a second over the last steps, and the seconds that remain with their 80 % interval (None while
+    nothing can be said)."""
 
     tokens_per_second: float | None
     remaining_seconds: float | None
+    rows_per_second: float | None = None
+    low_seconds: float | None = None
+    high_seconds: float | None = None
 
 
 def pace(metrics: Sequence[Mapping[str, Any]], total_steps: int | None) -> Pace:
@@ -29,7 +33,11 @@ def pace(metrics: Sequence[Mapping[str, Any]], total_steps: int | None) -> Pace:
     eta = None
     if recent and total_steps:
         eta = estimate_eta([step["seconds"] for step in recent], total_steps - recent[-1]["step"])
-    return Pace(tokens / seconds if seconds else None, eta.seconds if eta else None)
+    if not seconds:
+        return Pace(None, None)
+    rows = sum(step.get("rows") or 0 for step in recent)
+    remaining = (eta.seconds, eta.low, eta.high) if eta else (None, None, None)
+    return Pace(tokens / seconds, remaining[0], rows / seconds, *remaining[1:])
 
 
 def step_line(step: Mapping[str, Any], total_steps: int | None, pace: Pace) -> str:
