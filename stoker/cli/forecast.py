@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from stoker.analysis.eta import Eta, estimate_eta, estimate_from_past, in_turn
+from stoker.cli.pace import recent_metrics
 from stoker.mailbox.paces import RunPace, run_pace
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def queue_etas(reader: Reader, queue: Sequence[Mapping[str, Any]]) -> tuple[list
         own = None
         if job["state"] in ("queued", "running", "paused"):
             run = reader.run_detail(job["run"])
-            own = run_eta(reader, run, reader.metrics(job["run"]) if run["total_steps"] else [], past)
+            own = run_eta(reader, run, recent_metrics(reader, run), past)
             before = in_turn([before, own, Eta(extra, extra, extra)]) if before and own else None
             own = before
         ends.append(own)

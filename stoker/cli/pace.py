@@ -4,37 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stoker.analysis.eta import Eta, estimate_eta
 from stoker.cli import units
 
-_WINDOW = 50  # steps that speed is measured over
+if TYPE_CHECKING:
+    from stoker.store.reader import Reader
+
+_RECENT_STEPS = 50  # that speed is measured over
+_ETA_STEPS = 2000  # that the remaining time looks back over, at most
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Tokens a second over the last steps, and the time that remains (None while nothing can be said)."""
+    """Tokens and examples a second over the last steps, and the time that remains (None while nothing can be said)."""
 
     tokens_per_second: float | None
+    rows_per_second: float | None
     eta: Eta | None
 
-    @property
-    def remaining_seconds(self) -> float | None:
-        return self.eta.seconds if self.eta else None
+
+def recent_metrics(reader: Reader, run: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the last steps of a run: as many as speed and remaining time look back over."""
+    remaining = (run["total_steps"] or 0) - run["step"]
+    return reader.metrics(run["id"], after_step=run["step"] - min(_ETA_STEPS, max(_RECENT_STEPS, remaining)))
 
 
 def pace(metrics: Sequence[Mapping[str, Any]], total_steps: int | None) -> Pace:
     """Measure the last steps of a run."""
-    recent = [step for step in metrics[-_WINDOW:] if step.get("seconds")]
-    seconds = sum(step["seconds"] for step in recent)
-    tokens = sum(step.get("tokens") or 0 for step in recent)
+    timed = [step for step in metrics if step.get("seconds")]
+    recent = timed[-_RECENT_STEPS:]
+    if not recent:
+        return Pace(None, None, None)
     eta = None
-    if recent and total_steps:
-        eta = estimate_eta(
-            [step["seconds"] for step in metrics if step.get("seconds")], total_steps - recent[-1]["step"]
-        )
-    return Pace(tokens / seconds if seconds else None, eta)
+    if total_steps:
+        eta = estimate_eta([step["seconds"] for step in timed], total_steps - recent[-1]["step"])
+    seconds = sum(step["seconds"] for step in recent)
+    tokens, rows = (sum(step.get(name) or 0 for step in recent) for name in ("tokens", "rows"))
+    return Pace(tokens / seconds, rows / seconds, eta)
 
 
 def step_line(step: Mapping[str, Any], total_steps: int | None, pace: Pace) -> str:

@@ -6,7 +6,8 @@ from stoker.cli import units
 from stoker.cli.console import AsJson, note, print_facts, print_json
 from stoker.cli.forecast import queue_etas, run_eta
 from stoker.cli.lab import open_reader
-from stoker.cli.pace import pace
+from stoker.cli.machine import gpu_line, host_line
+from stoker.cli.pace import pace, recent_metrics
 
 
 def status(as_json: AsJson = False) -> None:
@@ -14,13 +15,16 @@ def status(as_json: AsJson = False) -> None:
     reader = open_reader()
     now = reader.status()
     run = now["run"]
-    metrics = reader.metrics(run) if run else []
-    eta = run_eta(reader, reader.run_detail(run), metrics) if run else None
+    detail = reader.run_detail(run) if run else None
+    recent = recent_metrics(reader, detail) if detail else []
+    eta = run_eta(reader, detail, recent) if detail else None
     _, queue_eta = queue_etas(reader, now["queue"])
+    machine = reader.machine()
     if as_json:
-        print_json({**now, "eta": eta and eta.to_json(), "queue_eta": queue_eta and queue_eta.to_json()})
+        etas = {"eta": eta and eta.to_json(), "queue_eta": queue_eta and queue_eta.to_json()}
+        print_json({**now, **etas, "machine": machine})
         return
-    measured = pace(metrics, now["total_steps"]) if run else None
+    measured = pace(recent, now["total_steps"]) if run else None
     waiting = [job for job in now["queue"] if job["run"] != run]
     champions = [f"{row['model']}/v{row['version']}" for row in reader.versions() if row["champion"]]
     print_facts(
@@ -37,6 +41,8 @@ def status(as_json: AsJson = False) -> None:
             ("queue", f"{len(waiting)} waiting" + (", paused" if now["queue_paused"] else "")),
             ("all done", f"in {units.eta(queue_eta)}" if queue_eta else None),
             ("champion", ", ".join(champions) or "none yet"),
+            ("GPU", gpu_line(machine["now"], machine["facts"])),
+            ("machine", host_line(machine["now"], machine["facts"])),
             ("disk", f"{units.size(now['free_bytes'])} free"),
         ]
     )

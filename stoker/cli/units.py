@@ -86,6 +86,20 @@ def count(value: float | None) -> str:
     return "-" if value is None else f"{value:,.0f}"
 
 
+def energy(joules: float) -> str:
+    """3600 -> "1 Wh"; in joules below a tenth of a watt-hour, in kilowatt-hours from one on."""
+    if joules < 360:
+        return f"{joules:.3g} J"
+    return f"{joules / 3600:.3g} Wh" if joules < 3.6e6 else f"{joules / 3.6e6:.4g} kWh"
+
+
+def number(value: float | None) -> str:
+    """Any number in few characters: 1234.5 -> "1,234", 0.0123456 -> "0.01235", 2e-05 -> "2e-05"."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
 def loss(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 

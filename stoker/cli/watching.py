@@ -1,28 +1,30 @@
-"""The screen of `stoker run watch`: numbers of one run, redrawn twice a second; plain lines where it is no terminal."""
+"""`stoker run watch`: one run followed to its verdict. A screen redrawn twice a second; plain lines where it is no terminal."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from stoker.cli import units
 from stoker.cli.console import note, stdout_console
 from stoker.cli.lab import is_up
 from stoker.cli.narration import event_line
-from stoker.cli.pace import pace, step_line
+from stoker.cli.pace import pace, recent_metrics, step_line
+from stoker.cli.watch_screen import CURVES, Seen, screen
 from stoker.errors import WorkerFailed
+from stoker.store import series_queries, watch_queries
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from stoker.store.reader import Reader
 
 _REDRAW_SECONDS = 0.5
 _LINE_SECONDS = 5.0
 _OVER = ("done", "failed", "stopped", "parked")
-_NUM_EVENTS = 6
+_NUM_EVENTS = 8
+_NUM_SAMPLES = 8
+_NUM_CHANGES = 3
+_LAST_HEIGHT = 30
 
 
 def watch_run(reader: Reader, run_id: str) -> None:
@@ -37,40 +39,52 @@ def watch_run(reader: Reader, run_id: str) -> None:
 
 
 def _watch_screen(reader: Reader, run_id: str) -> None:
+    """Draw on the terminal's other screen, and leave the last picture on the first."""
     from rich.live import Live
 
-    metrics: list[dict[str, Any]] = []
-    with Live(console=stdout_console(), auto_refresh=False) as live:
+    console = stdout_console()
+    with Live(console=console, auto_refresh=False, screen=True, vertical_overflow="crop") as live:
         while True:
-            _extend(metrics, reader, run_id)
-            detail = reader.run_detail(run_id)
-            events = reader.events(run=run_id, limit=_NUM_EVENTS)
-            live.update(_screen(detail, metrics, events), refresh=True)
-            if _is_over(reader, detail):
-                return
+            seen = look(reader, run_id)
+            live.update(screen(seen, *console.size), refresh=True)
+            if _is_over(reader, seen.detail):
+                break
             time.sleep(_REDRAW_SECONDS)
+    console.print(screen(seen, console.width, min(console.height, _LAST_HEIGHT)))
+
+
+def look(reader: Reader, run_id: str) -> Seen:
+    """Return what is known of a run now."""
+    detail = reader.run_detail(run_id)
+    recent = recent_metrics(reader, detail)
+    measured = reader.ask(series_queries.series_names, run_id)
+    names = [name for name in CURVES if name in measured]
+    return Seen(
+        detail=detail,
+        last=recent[-1] if recent else {},
+        pace=pace(recent, detail["total_steps"]),
+        curves=reader.series(run_id, names) if names else {},
+        machine=reader.machine(),
+        samples=reader.ask(watch_queries.last_samples, run_id, _NUM_SAMPLES),
+        changes=reader.ask(watch_queries.last_changes, run_id, _NUM_CHANGES),
+        events=reader.events(run=run_id, limit=_NUM_EVENTS),
+    )
 
 
 def _watch_lines(reader: Reader, run_id: str) -> None:
-    metrics: list[dict[str, Any]] = []
-    last_event, last_line = 0, 0.0
+    last_event, last_line, last_step = 0, 0.0, -1
     while True:
-        _extend(metrics, reader, run_id)
         detail = reader.run_detail(run_id)
+        recent = recent_metrics(reader, detail)
         for event in reader.events(run=run_id, after=last_event):
             last_event = event["id"]
-            print(_event_line(event), flush=True)
-        if metrics and time.monotonic() - last_line >= _LINE_SECONDS:
-            last_line = time.monotonic()
-            print(step_line(metrics[-1], detail["total_steps"], pace(metrics, detail["total_steps"])), flush=True)
+            print(event_line(event["time"], event["severity"], event["text"]), flush=True)
+        if recent and recent[-1]["step"] != last_step and time.monotonic() - last_line >= _LINE_SECONDS:
+            last_line, last_step = time.monotonic(), recent[-1]["step"]
+            print(step_line(recent[-1], detail["total_steps"], pace(recent, detail["total_steps"])), flush=True)
         if _is_over(reader, detail):
             return
         time.sleep(_REDRAW_SECONDS)
-
-
-def _extend(metrics: list[dict[str, Any]], reader: Reader, run_id: str) -> None:
-    """Add the steps that are new; a resumed run may go back a few, which then come again."""
-    metrics.extend(reader.metrics(run_id, after_step=metrics[-1]["step"] if metrics else 0))
 
 
 def _is_over(reader: Reader, detail: Mapping[str, Any]) -> bool:
@@ -85,43 +99,3 @@ def _is_over(reader: Reader, detail: Mapping[str, Any]) -> bool:
         if found["run"] == detail["id"] and found["state"] in ("queued", "running")
     ]
     return not open_evaluations or not is_up(reader.workspace)
-
-
-def _screen(
-    detail: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]], events: Sequence[Mapping[str, Any]]
-) -> RenderableType:
-    from rich.console import Group
-    from rich.table import Table
-    from rich.text import Text
-
-    total = detail["total_steps"]
-    measured = pace(metrics, total)
-    last = metrics[-1] if metrics else {}
-    losses = [step["loss"] for step in metrics if step["loss"] is not None]
-    facts = Table.grid(padding=(0, 2))
-    facts.add_column(style="dim")
-    facts.add_column()
-    share = f"  {100 * detail['step'] / total:.0f} %" if total else ""
-    version = f"{detail['model']}/v{detail['version']}" if detail["version"] else ""
-    facts.add_row("run", Text.assemble((detail["id"], "bold"), f"  {version}  {detail['state']}"))
-    facts.add_row("phase", str(detail["phase"] or "-"))
-    facts.add_row("step", f"{detail['step']} of {total or '?'}{share}")
-    facts.add_row("loss", Text.assemble((units.loss(last.get("loss")), "bold"), f"  {units.sparkline(losses, 60)}"))
-    facts.add_row("rate", f"{last['learning_rate']:.2e}" if last.get("learning_rate") is not None else "-")
-    facts.add_row("gradient norm", f"{last['grad_norm']:.3f}" if last.get("grad_norm") is not None else "-")
-    facts.add_row("speed", f"{units.count(measured.tokens_per_second)} tokens/s")
-    facts.add_row("ETA", units.eta(measured.eta) if detail["state"] == "running" else "-")
-    lines = [
-        Text(
-            _event_line(event),
-            style="red" if event["severity"] == "critical" else "",
-            overflow="ellipsis",
-            no_wrap=True,
-        )
-        for event in events
-    ]
-    return Group(facts, Text(""), *lines)
-
-
-def _event_line(event: Mapping[str, Any]) -> str:
-    return event_line(event["time"], event["severity"], event["text"])

@@ -12,6 +12,8 @@ from pydantic import Field, field_validator, model_validator
 
 from stoker.spec.base import Spec
 from stoker.spec.guarding import GuardSpec
+from stoker.spec.costs import CostSpec
+from stoker.spec.hardware import HardwareSpec
 from stoker.spec.presets import PRESETS
 from stoker.spec.watching import WatchSpec
 
@@ -213,3 +215,5 @@ class LabSpec(Spec):
     worker: WorkerSpec = WorkerSpec()
     guard: GuardSpec = GuardSpec()
     watch: WatchSpec = WatchSpec()
+    hardware: HardwareSpec = HardwareSpec()
+    cost: CostSpec = CostSpec()

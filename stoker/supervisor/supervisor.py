@@ -24,6 +24,7 @@ from stoker.store.records import Event
 from stoker.store.store import Store
 from stoker.supervisor.context import Clock, Context, MessageListener
 from stoker.supervisor.guard import Guard
+from stoker.supervisor.hardware import Hardware
 from stoker.supervisor.holding import hold
 from stoker.supervisor.housekeeping import Housekeeping
 from stoker.supervisor.inbox import Inbox
@@ -93,6 +94,7 @@ class Desk:
         self.guard = Guard(context, self.lane, self.workers)
         self.trouble = Trouble(context)
         self.service = Service()
+        self.hardware = Hardware(context, self.workers)
 
     def attend(self, stop: threading.Event, is_over: Callable[[], bool] | None = None) -> None:
         """Start, work until `stop` or `is_over`, end. A lost store ends it at once; the worker is left at work."""
@@ -152,6 +154,7 @@ class Desk:
         is_changed |= self.lane.tick()
         self.guard.tick()
         self.housekeeping.tick()
+        self.hardware.tick()
         return is_changed
 
     def is_busy(self) -> bool:
