@@ -20,6 +20,7 @@ from stoker.cli import (
     init,
     model,
     queue,
+    reports,
     runs,
     status,
     train,
@@ -53,6 +54,7 @@ def build() -> Any:
         ("run", runs.app),
         ("eval", evaluations.app),
         ("model", model.app),
+        ("report", reports.app),
         ("config", config.app),
     ):
         app.add_typer(group, name=name)

@@ -31,6 +31,7 @@ from stoker.supervisor.intake import Intake
 from stoker.supervisor.intents import Intents
 from stoker.supervisor.lane import Lane
 from stoker.supervisor.queue import Only
+from stoker.supervisor.reporting import Reporting
 from stoker.supervisor.workers import Workers
 from stoker.workspace import Workspace
 
@@ -94,6 +95,7 @@ class Desk:
         self.lane = Lane(context, self.workers, only)
         self.intents = Intents(context, self.inbox, self._end_asked.set)
         self.housekeeping = Housekeeping(context)
+        self.reporting = Reporting(context)
 
     def start(self) -> None:
         """Repair what the last supervisor left, then begin to listen."""
@@ -134,6 +136,8 @@ class Desk:
             self.lane.touch()
         is_changed |= self.lane.tick()
         self.housekeeping.tick()
+        if not self.is_alone:
+            self.reporting.tick()
         return is_changed
 
     def is_busy(self) -> bool:

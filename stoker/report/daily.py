@@ -1,0 +1,338 @@
+"""The facts of a daily report: one structure from which page, text and JSON are made, each number beside its source.
+
+What happened (files, runs, verdicts, incidents) is of the window; what stands open (the queue, the disk, what waits for a
+person) is of the moment `made_at`. Pure: `stoker.report.gathering` reads the store, `stoker.report.advice` judges.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from stoker.report.window import Window
+
+MAX_POINTS = 120
+"""Points of a run's curve: as many as a plot of a report has room for."""
+MAX_MEAN_STEPS = 20
+"""The first and the last loss of a run are means over a tenth of its steps, at most so many."""
+
+
+@dataclass(frozen=True)
+class TrainedFile:
+    """A file whose run was done in the window; its rows in = train + held out + duplicate + quarantined."""
+
+    dataset: str
+    name: str
+    rows_in: int
+    train: int
+    held_out: int
+    duplicate: int
+    quarantined: int
+    run: str
+    version: str | None
+    at: float
+
+
+@dataclass(frozen=True)
+class RejectedFile:
+    """A file that was refused in the window, with the reason."""
+
+    name: str
+    dataset: str | None
+    reason: str
+    at: float
+
+
+@dataclass(frozen=True)
+class RunPart:
+    """What one run did within the window. A step that was repeated counts once, when it was last made.
+
+    `seconds` is the sum of its steps' times. `first_loss` and `last_loss` are means over the steps named in `first_steps` and
+    `last_steps`; `curve` has (step, mean loss) of equal stretches. `trial` is the trial that it is a branch of.
+    """
+
+    run: str
+    name: str
+    dataset: str
+    state: str
+    version: str | None
+    trial: str | None
+    device: str | None
+    num_steps: int
+    steps: tuple[int, int]
+    total_steps: int | None
+    rows: int
+    tokens: int
+    seconds: float
+    first_loss: float | None
+    first_steps: tuple[int, int]
+    last_loss: float | None
+    last_steps: tuple[int, int]
+    curve: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True)
+class Score:
+    """One line of a verdict: the candidate against another model on a benchmark, with the interval of the difference."""
+
+    candidate: str
+    against: str
+    benchmark: str
+    metric: str
+    n: int
+    candidate_score: float | None
+    against_score: float | None
+    difference: float | None
+    low: float | None
+    high: float | None
+    outcome: str
+    minimum_detectable_effect: float | None
+    is_primary: bool
+
+
+@dataclass(frozen=True)
+class VerdictPart:
+    """What an evaluation concluded. `asked_by`: a run, a trial, or a person ("hand")."""
+
+    evaluation: str
+    asked_by: str
+    run: str | None
+    candidate: str
+    promote: bool
+    outcome: str | None
+    reason: str
+    at: float
+    scores: tuple[Score, ...]
+
+    @property
+    def deciding(self) -> tuple[Score, ...]:
+        """The scores that a verdict on a run rests on: primary ones against its parent, or the base where it has none.
+
+        Of an evaluation that was asked for: the primary ones of every pair.
+        """
+        primary = tuple(score for score in self.scores if score.is_primary)
+        if self.run is None:
+            return primary
+        return tuple(score for score in primary if score.against == primary[0].against)
+
+
+@dataclass(frozen=True)
+class IncidentPart:
+    """Trouble of one cause. `id` is null where it is told by events alone. `done`: what was done about it, or null."""
+
+    id: str | None
+    kind: str
+    subject: str
+    severity: str
+    state: str
+    title: str
+    num_events: int
+    opened_at: float
+    closed_at: float | None
+    done: str | None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a champion last scored on a benchmark, and in which evaluation."""
+
+    benchmark: str
+    metric: str
+    score: float | None
+    n: int
+    evaluation: str
+    is_primary: bool
+
+
+@dataclass(frozen=True)
+class Champion:
+    """A line's version in use at the end of the window."""
+
+    model: str
+    version: int | None
+    run: str | None
+    since: float
+    reason: str
+    standings: tuple[Standing, ...]
+
+    @property
+    def label(self) -> str:
+        return f"{self.model}/v{self.version}" if self.version is not None else f"{self.model} (its base)"
+
+
+@dataclass(frozen=True)
+class VersionPart:
+    """A version that was published in the window."""
+
+    version: str
+    parent: str | None
+    run: str
+    outcome: str | None
+
+
+@dataclass(frozen=True)
+class QueuedJob:
+    """A job that is not over. `eta_seconds` is its own remaining training time, null where nothing is known."""
+
+    job: str
+    run: str
+    name: str
+    state: str
+    reason: str | None
+    eta_seconds: float | None
+
+
+@dataclass(frozen=True)
+class Need:
+    """Something for a person: what it is, what to do and the command. `is_urgent`: it does not go on by itself."""
+
+    rule: str
+    text: str
+    action: str
+    command: str
+    is_urgent: bool
+
+
+@dataclass(frozen=True)
+class Bill:
+    """Energy and money of the window's training; null where it is not known, `note` says why or from what."""
+
+    energy_kwh: float | None = None
+    cost: float | None = None
+    currency: str | None = None
+    note: str = "no reading of energy"
+
+
+@dataclass(frozen=True)
+class DailyFacts:
+    """Everything a report says."""
+
+    window: Window
+    made_at: float
+    lab: str
+    state: str
+    files_accepted: tuple[str, ...]
+    files_trained: tuple[TrainedFile, ...]
+    files_rejected: tuple[RejectedFile, ...]
+    runs: tuple[RunPart, ...]
+    versions: tuple[VersionPart, ...]
+    verdicts: tuple[VerdictPart, ...]
+    champions: tuple[Champion, ...]
+    champion_changes: tuple[str, ...]
+    incidents: tuple[IncidentPart, ...]
+    bill: Bill
+    free_bytes: int
+    used_bytes: tuple[tuple[str, int], ...]
+    queue: tuple[QueuedJob, ...]
+    evaluations_to_go: tuple[str, ...]
+    is_queue_paused: bool
+    needs: tuple[Need, ...]
+    headline: str = ""
+    next_action: str = ""
+    next_command: str = ""
+
+    @property
+    def steps(self) -> int:
+        return sum(run.num_steps for run in self.runs)
+
+    @property
+    def rows(self) -> int:
+        return sum(run.rows for run in self.runs)
+
+    @property
+    def tokens(self) -> int:
+        return sum(run.tokens for run in self.runs)
+
+    @property
+    def gpu_hours(self) -> float:
+        return sum(run.seconds for run in self.runs) / 3600
+
+    @property
+    def devices(self) -> str:
+        """What the window's training ran on, in words."""
+        return ", ".join(sorted({run.device for run in self.runs if run.device})) or "an unknown device"
+
+    @property
+    def queue_eta_seconds(self) -> float | None:
+        """The training time of all that will run by itself; null when it is not known of every such job."""
+        times = [job.eta_seconds for job in self.queue if job.state in ("running", "queued")]
+        known = [seconds for seconds in times if seconds is not None]
+        return sum(known) if len(known) == len(times) else None
+
+    @property
+    def is_idle(self) -> bool:
+        """Tell whether nothing came in, was trained, refused or judged."""
+        return not (self.runs or self.files_accepted or self.files_trained or self.files_rejected or self.verdicts)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values with stable fields, the most asked for first."""
+        first = {
+            "headline": self.headline,
+            "next_action": self.next_action,
+            "next_command": self.next_command,
+            "begins": self.window.begins,
+            "ends": self.window.ends,
+            "hours": self.window.hours,
+            "timezone": self.window.timezone,
+            "is_idle": self.is_idle,
+            "steps": self.steps,
+            "rows": self.rows,
+            "tokens": self.tokens,
+            "gpu_hours": self.gpu_hours,
+            "cost": self.bill.cost,
+            "currency": self.bill.currency,
+            "energy_kwh": self.bill.energy_kwh,
+            "queue_eta_seconds": self.queue_eta_seconds,
+        }
+        rest = {name: value for name, value in asdict(self).items() if name not in ("window", *first)}
+        return first | rest | {"used_bytes": dict(self.used_bytes)}
+
+
+def run_part(run: dict[str, Any], steps: list[dict[str, Any]], window: Window, device: str | None) -> RunPart | None:
+    """Return what a run did in the window, from its row and all its steps; None for no step.
+
+    Steps beyond the run's own are left out: they were made before it went back to a checkpoint, and are not part of it.
+    """
+    counted = [step for step in steps if step["step"] <= run["step"] and window.has(step["time"])]
+    if not counted:
+        return None
+    finite = [(int(step["step"]), float(step["loss"])) for step in counted if step["loss"] is not None]
+    num_mean = max(1, min(MAX_MEAN_STEPS, len(finite) // 10))
+    first, last = finite[:num_mean], finite[-num_mean:]
+    return RunPart(
+        run=run["id"],
+        name=run["name"],
+        dataset=run["dataset"],
+        state=run["state"],
+        version=None if run["version"] is None or run["state"] != "done" else f"{run['model']}/v{run['version']}",
+        trial=run["trial"],
+        device=device,
+        num_steps=len(counted),
+        steps=(counted[0]["step"], counted[-1]["step"]),
+        total_steps=run["total_steps"],
+        rows=sum(step["rows"] or 0 for step in counted),
+        tokens=sum(step["tokens"] or 0 for step in counted),
+        seconds=sum(step["seconds"] or 0.0 for step in counted),
+        first_loss=_mean(first),
+        first_steps=_ends(first),
+        last_loss=_mean(last),
+        last_steps=_ends(last),
+        curve=_curve(finite),
+    )
+
+
+def _curve(points: list[tuple[int, float]]) -> tuple[tuple[int, float], ...]:
+    """Return at most MAX_POINTS means of equal stretches, each at its stretch's last step, the first at its first."""
+    num = min(MAX_POINTS, len(points))
+    stretches = [points[round(i * len(points) / num) : round((i + 1) * len(points) / num)] for i in range(num)]
+    means = [sum(loss for _, loss in stretch) / len(stretch) for stretch in stretches]
+    places = [stretch[-1][0] if place else stretch[0][0] for place, stretch in enumerate(stretches)]
+    return tuple(zip(places, means, strict=True))
+
+
+def _mean(points: list[tuple[int, float]]) -> float | None:
+    return sum(loss for _, loss in points) / len(points) if points else None
+
+
+def _ends(points: list[tuple[int, float]]) -> tuple[int, int]:
+    return (points[0][0], points[-1][0]) if points else (0, 0)
