@@ -55,6 +55,13 @@ def count(value: float | None) -> str:
     return "-" if value is None else f"{value:,.0f}"
 
 
+def energy(joules: float) -> str:
+    """3600 -> "1 Wh"; in joules below a tenth of a watt-hour, in kilowatt-hours from one on."""
+    if joules < 360:
+        return f"{joules:.3g} J"
+    return f"{joules / 3600:.3g} Wh" if joules < 3.6e6 else f"{joules / 3.6e6:.4g} kWh"
+
+
 def sparkline(values: Sequence[float], width: int = 40) -> str:
     """Return the values as bars, averaged down to `width`; "" for none."""
     if not values:

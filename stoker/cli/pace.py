@@ -8,7 +8,7 @@ from typing import Any
 
 from stoker.cli import units
 
-_WINDOW = 50
+RECENT_STEPS = 50
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ def pace(metrics: Sequence[Mapping[str, Any]], total_steps: int | None) -> Pace:
     """Measure the last steps of a run."""
     from stoker.analysis.eta import estimate_eta
 
-    recent = [step for step in metrics[-_WINDOW:] if step.get("seconds")]
+    recent = [step for step in metrics[-RECENT_STEPS:] if step.get("seconds")]
     seconds = sum(step["seconds"] for step in recent)
     tokens = sum(step.get("tokens") or 0 for step in recent)
     eta = None

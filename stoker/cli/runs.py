@@ -11,10 +11,14 @@ import typer
 
 from stoker.cli import units
 from stoker.cli.console import AsJson, note, print_facts, print_json, print_table, say
+from stoker.cli.costs import cost_facts, costs, priced
 from stoker.cli.lab import ask_supervisor, current_lab, open_reader
-from stoker.cli.pace import pace
+from stoker.cli.pace import RECENT_STEPS, pace
+from stoker.cli.series import series
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Runs: list, look at, follow, pause, stop.")
+app.command()(series)
+app.command()(costs)
 
 RunId = Annotated[str, typer.Argument(metavar="ID", help="A run's id, a prefix of it, @latest or @best.")]
 
@@ -49,9 +53,11 @@ def show(run: RunId = "@latest", as_json: AsJson = False) -> None:
     run_id = reader.resolve("run", run)
     detail = reader.run_detail(run_id)
     if as_json:
-        print_json(detail)
+        records = reader.costs(run_id)
+        print_json(detail | {"cost": {**records[0], **priced(reader, records)[0]} if records else None})
         return
-    metrics = reader.metrics(run_id)
+    metrics = reader.metrics(run_id, after_step=detail["step"] - RECENT_STEPS)
+    curve = reader.series(run_id, ["loss"], points=400)["loss"]["value"] if metrics else []
     measured = pace(metrics, detail["total_steps"])
     ended = detail["ended_at"]
     is_running = detail["state"] == "running"
@@ -63,11 +69,12 @@ def show(run: RunId = "@latest", as_json: AsJson = False) -> None:
             ("parent", f"v{detail['parent']}" if detail["parent"] else "the base"),
             ("dataset", detail["dataset"]),
             ("step", f"{detail['step']} of {detail['total_steps'] or '?'}"),
-            ("loss", f"{units.loss(detail['loss'])}  {units.sparkline(losses(metrics))}"),
+            ("loss", f"{units.loss(detail['loss'])}  {units.sparkline([loss for loss in curve if loss is not None])}"),
             ("speed", f"{units.count(measured.tokens_per_second)} tokens/s" if metrics else None),
             ("ETA", units.duration(measured.remaining_seconds) if is_running else None),
             ("took", units.duration(ended - detail["started_at"]) if ended and detail["started_at"] else None),
             ("checkpoint", f"step {detail['checkpoint_step']}" if detail["checkpoint_step"] else None),
+            *cost_facts(reader, run_id),
             ("starts", len(detail["starts"]) or None),
             ("folder", reader.workspace.run(run_id)),
         ]
@@ -116,10 +123,6 @@ def resume(run: RunId = "@latest") -> None:
 def stop(run: RunId = "@latest") -> None:
     """Stop a run at its next step, with a checkpoint. `queue retry` takes its job up again."""
     _steer("run.stop", run, "stops at the next step")
-
-
-def losses(metrics: list[dict[str, Any]]) -> list[float]:
-    return [step["loss"] for step in metrics if step["loss"] is not None]
 
 
 def _steer(intent: str, run: str, what_follows: str) -> None:

@@ -6,6 +6,7 @@ import time
 
 from stoker.units import count as count
 from stoker.units import duration as duration
+from stoker.units import energy as energy
 from stoker.units import interval as interval
 from stoker.units import score as score
 from stoker.units import signed as signed
@@ -36,6 +37,13 @@ def p_value(value: float | None) -> str:
     if value is None:
         return "-"
     return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def number(value: float | None) -> str:
+    """Any number in few characters: 1234.5 -> "1,234", 0.0123456 -> "0.01235", 2e-05 -> "2e-05"."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def loss(value: float | None) -> str:

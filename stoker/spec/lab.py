@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from stoker.spec.base import Spec
+from stoker.spec.costs import CostSpec
+from stoker.spec.hardware import HardwareSpec
 from stoker.spec.presets import PRESETS
 from stoker.spec.reports import ReportSpec
 
@@ -211,3 +213,5 @@ class LabSpec(Spec):
     retention: RetentionSpec = RetentionSpec()
     worker: WorkerSpec = WorkerSpec()
     report: ReportSpec = ReportSpec()
+    hardware: HardwareSpec = HardwareSpec()
+    cost: CostSpec = CostSpec()

@@ -22,7 +22,6 @@ _COMPARISON = (
     "candidate", "against", "benchmark", "metric", "n", "candidate_score", "against_score", "difference", "low", "high",
     "p_value", "outcome", "minimum_detectable_effect", "p_value_corrected", "is_primary",
 )  # fmt: skip
-_METRIC = ("step", "loss", "learning_rate", "grad_norm", "tokens", "rows", "seconds", "epoch", "time")
 
 
 def datasets(connection: Connection) -> list[dict[str, Any]]:
@@ -228,13 +227,6 @@ def events(
         condition = and_(condition, or_(e.c.run == run, e.c.evaluation.in_(of_run)))
     rows = connection.execute(select(e).where(condition).order_by(e.c.id.desc()).limit(limit)).all()
     return [dict(row._mapping) for row in reversed(rows)]
-
-
-def metrics(connection: Connection, run_id: str, *, after_step: int = 0) -> list[dict[str, Any]]:
-    """One record per step of a run, in order; losses are raw."""
-    m = t.metrics
-    statement = select(*[m.c[name] for name in _METRIC]).where(m.c.run == run_id, m.c.step > after_step)
-    return [dict(row._mapping) for row in connection.execute(statement.order_by(m.c.step))]
 
 
 def lab_value(connection: Connection, key: str, default: Any = None) -> Any:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,12 +18,13 @@ from sqlalchemy import Connection, create_engine
 from stoker.durable import free_bytes
 from stoker.errors import NotAllowed
 from stoker.locks import is_locked, is_same_process
-from stoker.store import families, names, queries, trial_queries
+from stoker.store import cost_queries, families, names, queries, series_queries, trial_queries
 from stoker.store.engine import reader_engine
 from stoker.store.migrate import current_schema, refuse_newer
 from stoker.store.tables import SCHEMA, metadata
 from stoker.workspace import Workspace
 
+MACHINE_AGE_SECONDS = 60.0
 _Answer = TypeVar("_Answer")
 
 
@@ -82,7 +84,27 @@ class Reader:
         return self.ask(queries.run_detail, run_id)
 
     def metrics(self, run_id: str, *, after_step: int = 0) -> list[dict[str, Any]]:
-        return self.ask(queries.metrics, run_id, after_step=after_step)
+        return self.ask(series_queries.metrics, run_id, after_step=after_step)
+
+    def series(
+        self,
+        of: str,
+        names: Sequence[str] = (),
+        *,
+        points: int = series_queries.POINTS,
+        first: int | None = None,
+        last: int | None = None,
+    ) -> dict[str, dict[str, Any]]:
+        """Series of a run (by step) or of "machine" (by second), each at no more than `points` points."""
+        return self.ask(series_queries.series, of, names, points=points, first=first, last=last)
+
+    def costs(self, run_id: str | None = None) -> list[dict[str, Any]]:
+        return self.ask(cost_queries.costs, run_id)
+
+    def machine(self) -> dict[str, Any]:
+        """The machine: `now` (its newest values, `time` None when none is recent) and `facts` (cards, cores, memory)."""
+        now = self.ask(series_queries.machine, time.time() - MACHINE_AGE_SECONDS)
+        return {"now": now, "facts": self.ask(queries.lab_value, "machine", {})}
 
     def versions(self) -> list[dict[str, Any]]:
         return self.ask(queries.versions)

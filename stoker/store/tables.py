@@ -1,7 +1,7 @@
 """The tables of a lab's store, as SQLAlchemy Core sees them; `migrations/` makes them.
 
-The row identity (rows in = train + held out + duplicate + quarantined) is a CHECK of the table itself, and a step of a
-run is a primary key: neither can be broken by any code above. Times are seconds since the epoch. No logic here.
+The row identity (rows in = train + held out + duplicate + quarantined) is a CHECK of the table itself, and an at of a
+series is a primary key: neither can be broken by any code above. Times are seconds since the epoch. No logic here.
 """
 
 from __future__ import annotations
@@ -155,23 +155,6 @@ runs = Table(
     UniqueConstraint("model", "version", name="one_run_per_version"),
     Index(None, "state"),
     Index(None, "job"),
-)
-
-metrics = Table(
-    "metrics",
-    metadata,
-    Column("run", String, ForeignKey("runs.id"), primary_key=True),
-    Column("step", Integer, primary_key=True),
-    Column("loss", Float),
-    Column("learning_rate", Float),
-    Column("grad_norm", Float),
-    Column("tokens", Integer),
-    Column("rows", Integer),
-    Column("seconds", Float),
-    Column("epoch", Float),
-    Column("fence", Integer, nullable=False),
-    Column("time", Float, nullable=False),
-    sqlite_with_rowid=False,
 )
 
 workers = Table(
@@ -355,9 +338,17 @@ run_costs = Table(
     "run_costs",
     metadata,
     Column("run", String, ForeignKey("runs.id"), primary_key=True),
-    Column("gpu_seconds", Float, nullable=False),
-    Column("joules", Float),
-    Column("source", String, nullable=False),  # counter: the card's own; power: integrated; none: no reading
+    Column("device", String),  # "cpu", "cuda:0"; null: not recorded
+    Column("threads", Integer),
+    Column("gpu_seconds", Float, nullable=False, default=0.0),  # of steps on the device, those done again too
+    Column("rows", Integer, nullable=False, default=0),  # examples in those steps
+    Column("tokens", Integer, nullable=False, default=0),
+    Column("stretches", JSON, nullable=False, default=list),  # [fence, begin, end] of each stretch of a worker on it
+    Column("joules", Float),  # null: not known
+    Column("measured_to", Float, nullable=False, default=0.0),  # joules cover the stretches up to this moment
+    Column(
+        "source", String, nullable=False, default="none"
+    ),  # counter: the card's own; power: integrated; gap: readings are missing; none
 )
 
 samples = Table(

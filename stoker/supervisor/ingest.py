@@ -2,12 +2,14 @@
 
 A task's messages are read from the byte offset that the store holds and entered together with the new offset, in one
 transaction: a crash repeats the whole batch or none of it. Messages of an older fence than the run's are not heard.
-Steps of a resumed stretch replace the same steps of the stretch before. What a task's end means is not decided here.
+What was measured beyond the step that a run resumed from, or was rolled back to, is forgotten. What a task's end means is
+not decided here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,12 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from stoker.mailbox.journal import JournalReader
 from stoker.mailbox.messages import MESSAGES
 from stoker.store import tables as t
+from stoker.store.series import forget_after
 from stoker.store.store import Transaction, set_fields
+from stoker.supervisor import measured
 
 Message = dict[str, Any]
-_STEP = ("loss", "learning_rate", "grad_norm", "tokens", "rows", "seconds", "epoch", "fence", "time")
+_CAN_WAIT = (b'"kind":"step"', b'"kind":"layers"')
 _COMPARISON = (
     "candidate", "against", "benchmark", "metric", "n", "candidate_score", "against_score", "difference", "low", "high",
     "p_value", "outcome", "minimum_detectable_effect", "p_value_corrected", "is_primary",
@@ -46,7 +50,7 @@ class Tail:
                 file.seek(self._looked_to)
                 new = file.read(size - self._looked_to)
             self._looked_to = size
-            self._has_end = any(line and b'"kind":"step"' not in line[:64] for line in new.split(b"\n"))
+            self._has_end = any(line and not _can_wait(line[:64]) for line in new.split(b"\n"))
             return self._has_end
         return self._has_end
 
@@ -55,6 +59,10 @@ class Tail:
             return self.path.stat().st_size
         except FileNotFoundError:
             return 0
+
+
+def _can_wait(head: bytes) -> bool:
+    return any(kind in head for kind in _CAN_WAIT)
 
 
 def read_run(transaction: Transaction, run_id: str, folder: Path) -> list[Message]:
@@ -87,44 +95,42 @@ def read_evaluation(transaction: Transaction, evaluation_id: str, folder: Path) 
 
 
 def enter_run(transaction: Transaction, run_id: str, messages: Sequence[Message]) -> None:
-    """Enter messages of a run: one by one, the steps in bulk."""
-    for message in messages:
-        kind = message["kind"]
-        if kind == "phase":
-            set_fields(transaction, t.runs, run_id, phase=message["name"])
-        elif kind == "plan":
-            set_fields(transaction, t.runs, run_id, total_steps=message["total_steps"])
-        elif kind == "started" and message.get("resumed_from") is not None:
+    """Enter messages of a run in order; steps between two others in bulk."""
+    for is_measured, group in groupby(messages, key=lambda message: message["kind"] in measured.KINDS):
+        if is_measured:
+            measured.enter(transaction, run_id, list(group))
+            continue
+        for message in group:
+            _enter_other(transaction, run_id, message)
+    measured.count(transaction, run_id, messages)
+
+
+def _enter_other(transaction: Transaction, run_id: str, message: Message) -> None:
+    kind = message["kind"]
+    if kind == "phase":
+        set_fields(transaction, t.runs, run_id, phase=message["name"])
+    elif kind == "plan":
+        set_fields(transaction, t.runs, run_id, total_steps=message["total_steps"])
+    elif kind == "started":
+        measured.forget_beyond(transaction, run_id, message.get("resumed_from"))
+        if message.get("resumed_from") is not None:
             _enter_resumed(transaction, run_id, message)
-        elif kind == "quarantined":
-            _enter_quarantined(transaction, run_id, message)
-        elif kind == "skipped":
-            text = f"{run_id} step {message['step']} was not applied: {message['reason']}"
-            data = {name: message.get(name) for name in ("step", "loss", "grad_norm")}
-            transaction.event("warn", "step.skipped", text, run=run_id, time=message["time"], **data)
-        elif kind == "checkpoint":
-            set_fields(transaction, t.runs, run_id, checkpoint_step=message["step"])
-        elif kind == "damaged":
-            text = f"{run_id}: {message['folder']} is damaged and was set aside: {message['file']}: {message['reason']}"
-            transaction.event("warn", "checkpoint.damaged", text, run=run_id, time=message["time"])
-        elif kind == "event":
-            _enter_event(transaction, message, run=run_id)
-    # After "started", which sets the step back to the checkpoint's: a batch may hold both.
-    steps = [message for message in messages if message["kind"] == "step"]
-    if steps:
-        _enter_steps(transaction, run_id, steps)
-
-
-def _enter_steps(transaction: Transaction, run_id: str, steps: Sequence[Message]) -> None:
-    rows = [{"run": run_id, "step": step["step"], **{name: step.get(name) for name in _STEP}} for step in steps]
-    statement = upsert(t.metrics)
-    replace = {name: statement.excluded[name] for name in _STEP}
-    transaction.execute(statement.on_conflict_do_update(index_elements=["run", "step"], set_=replace), rows)
-    last = steps[-1]
-    values: dict[str, Any] = {"step": last["step"], "loss": last.get("loss"), "phase": "train"}
-    if last.get("total_steps") is not None:
-        values["total_steps"] = last["total_steps"]
-    set_fields(transaction, t.runs, run_id, **values)
+    elif kind == "rollback":
+        forget_after(transaction, run_id, message["to_step"])
+        set_fields(transaction, t.runs, run_id, step=message["to_step"])
+    elif kind == "quarantined":
+        _enter_quarantined(transaction, run_id, message)
+    elif kind == "skipped":
+        text = f"{run_id} step {message['step']} was not applied: {message['reason']}"
+        data = {name: message.get(name) for name in ("step", "loss", "grad_norm")}
+        transaction.event("warn", "step.skipped", text, run=run_id, time=message["time"], **data)
+    elif kind == "checkpoint":
+        set_fields(transaction, t.runs, run_id, checkpoint_step=message["step"])
+    elif kind == "damaged":
+        text = f"{run_id}: {message['folder']} is damaged and was set aside: {message['file']}: {message['reason']}"
+        transaction.event("warn", "checkpoint.damaged", text, run=run_id, time=message["time"])
+    elif kind == "event":
+        _enter_event(transaction, message, run=run_id)
 
 
 def _enter_resumed(transaction: Transaction, run_id: str, message: Message) -> None:

@@ -24,6 +24,7 @@ from stoker.spec.lab import LabSpec
 from stoker.store.records import Event
 from stoker.store.store import Store
 from stoker.supervisor.context import Clock, Context, MessageListener
+from stoker.supervisor.hardware import Hardware
 from stoker.supervisor.holding import hold
 from stoker.supervisor.housekeeping import Housekeeping
 from stoker.supervisor.inbox import Inbox
@@ -96,6 +97,7 @@ class Desk:
         self.intents = Intents(context, self.inbox, self._end_asked.set)
         self.housekeeping = Housekeeping(context)
         self.reporting = Reporting(context)
+        self.hardware = Hardware(context, self.workers)
 
     def start(self) -> None:
         """Repair what the last supervisor left, then begin to listen."""
@@ -138,6 +140,7 @@ class Desk:
         self.housekeeping.tick()
         if not self.is_alone:
             self.reporting.tick()
+        self.hardware.tick()
         return is_changed
 
     def is_busy(self) -> bool:

@@ -17,6 +17,7 @@ from stoker.cli import run
 from stoker.cli.init import create_lab
 from stoker.cli.lab import use_lab
 from stoker.store import tables as t
+from stoker.store.series import put_points
 from stoker.store.store import Store
 from stoker.workspace import Workspace
 
@@ -73,6 +74,7 @@ def history(lab: Workspace) -> Workspace:
         for table, rows in _ROWS:
             for row in rows:
                 transaction.execute(insert(table).values(**row))
+        put_points(transaction, "r1", ((name, step, value) for step in (1, 2, 3) for name, value in _measured(step)))
         transaction.put("model", "main")
         transaction.event("info", "version.promoted", "main/v1 is the champion: better", run="r1", version="main/v1")
     store.close()
@@ -91,6 +93,15 @@ def history(lab: Workspace) -> Workspace:
 
 
 _NOW = 1_700_000_000.0
+
+
+def _measured(step: int) -> list[tuple[str, float]]:
+    return [
+        ("loss", 2.0 / step), ("learning_rate", 1e-3), ("grad_norm", 1.0), ("tokens", 1000), ("rows", 8), ("seconds", 0.5),
+        ("epoch", step / 3), ("time", _NOW + step),
+    ]  # fmt: skip
+
+
 _ROWS: list[tuple[Any, list[dict[str, Any]]]] = [
     (
         t.files,
@@ -130,16 +141,6 @@ _ROWS: list[tuple[Any, list[dict[str, Any]]]] = [
                 "ended_at": _NOW + 60,
             },
             {"id": "r2", "number": 2, "job": "j2", "dataset": "d0a", "state": "queued", "created": _NOW},
-        ],
-    ),
-    (
-        t.metrics,
-        [
-            {
-                "run": "r1", "step": step, "loss": 2.0 / step, "learning_rate": 1e-3, "grad_norm": 1.0, "tokens": 1000,
-                "rows": 8, "seconds": 0.5, "epoch": step / 3, "fence": 1, "time": _NOW + step,
-            }
-            for step in (1, 2, 3)
         ],
     ),
     (

@@ -11,6 +11,7 @@ from sqlalchemy.exc import OperationalError
 from stoker.errors import NotFound, UsageError
 from stoker.store import tables as t
 from stoker.store.reader import Reader
+from stoker.store.series import put_points
 from stoker.store.store import Store, Transaction
 from stoker.workspace import Workspace
 
@@ -61,8 +62,7 @@ def fill(tx: Transaction) -> None:
         is_primary=True,
     ))  # fmt: skip
     tx.execute(insert(t.verdicts).values(evaluation="e1", promote=True, outcome="better", reason="it is", time=3.0))
-    for step in range(1, 5):
-        tx.execute(insert(t.metrics).values(run="r2", step=step, loss=2.0 - step / 10, fence=1, time=float(step)))
+    put_points(tx, "r2", (("loss", step, 2.0 - step / 10) for step in range(1, 5)))
     tx.event("info", "run.started", "r2 starts", run="r2")
     tx.event("warn", "evaluation.crashed", "e1 again", evaluation="e1")
 

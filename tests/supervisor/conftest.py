@@ -15,6 +15,7 @@ from stoker.mailbox.messages import MESSAGES
 from stoker.spec.lab import LabSpec
 from stoker.store import tables as t
 from stoker.store.records import DatasetRecord
+from stoker.store.series_queries import metrics
 from stoker.store.store import Store, Transaction
 from stoker.supervisor.context import Context
 from stoker.supervisor.intake import record_summary
@@ -102,10 +103,7 @@ class Lab:
 
     def steps(self, run_id: str) -> list[tuple[int, float]]:
         with self.store.transaction() as tx:
-            m = t.metrics
-            return [
-                tuple(row) for row in tx.rows(select(m.c.step, m.c.loss).where(m.c.run == run_id).order_by(m.c.step))
-            ]
+            return [(step["step"], step["loss"]) for step in metrics(tx.connection, run_id)]
 
     def outbox(self, run_id: str, fence: int) -> Voice:
         return Voice(self.workspace.run(run_id), fence)

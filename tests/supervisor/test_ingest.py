@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import insert, select
 
 from stoker.mailbox.messages import MESSAGES
-from stoker.store import queries
+from stoker.store import queries, series_queries
 from stoker.store import tables as t
 from stoker.store.store import set_fields
 from stoker.supervisor import ingest
@@ -64,7 +64,7 @@ def test_messages_of_an_older_fence_are_not_heard(lab: Any) -> None:
     assert lab.steps("r1") == [(1, 1.0), (2, 0.5)]
 
 
-def test_steps_done_again_replace_themselves(lab: Any) -> None:
+def test_steps_done_again_replace_themselves_and_what_was_beyond_the_checkpoint_is_forgotten(lab: Any) -> None:
     start(lab)
     send_steps(lab.outbox("r1", 1), 1, 4, loss=4.0)
     read(lab)
@@ -74,8 +74,7 @@ def test_steps_done_again_replace_themselves(lab: Any) -> None:
     outbox.send("started", pid=1, started_at=0.0, resumed_from=2)
     send_steps(outbox, 3, 3, loss=3.0)
     read(lab)
-    assert [step for step, _ in lab.steps("r1")] == [1, 2, 3, 4]
-    assert dict(lab.steps("r1"))[3] == 1.0
+    assert lab.steps("r1") == [(1, 4.0), (2, 2.0), (3, 1.0)]
     assert "run.resumed" in lab.codes and lab.run("r1", "step") == 3
 
 
@@ -151,3 +150,73 @@ def test_a_second_attempt_replaces_the_comparisons(lab: Any) -> None:
             ingest.read_evaluation(tx, "e1", folder)
     with lab.store.transaction() as tx:
         assert [found.candidate_score for found in tx.rows(select(t.comparisons))] == [2.0]
+
+
+def series_of(lab: Any, name: str) -> dict[int, float | None]:
+    with lab.store.transaction() as tx:
+        found = series_queries.series(tx.connection, "r1", [name])[name]
+    return dict(zip(found["at"], found["value"], strict=True))
+
+
+def test_layer_norms_and_held_out_losses_become_series(lab: Any) -> None:
+    start(lab)
+    outbox = lab.outbox("r1", 1)
+    send_steps(outbox, 1, 2)
+    outbox.send("layers", step=2, norms={"layers.0": 0.5, "layers.1": None})
+    outbox.send("evaluation", step=2, heldout_loss=1.25, rows=8, seconds=0.1)
+    read(lab)
+    assert series_of(lab, "grad_norm/layers.0") == {2: 0.5} and series_of(lab, "grad_norm/layers.1") == {2: None}
+    assert series_of(lab, "heldout_loss") == {2: 1.25}
+    assert lab.run("r1", "step") == 2
+
+
+def test_a_rollback_forgets_the_steps_it_takes_back_even_within_one_batch(lab: Any) -> None:
+    start(lab)
+    outbox = lab.outbox("r1", 1)
+    send_steps(outbox, 1, 6)
+    outbox.send("evaluation", step=6, heldout_loss=9.0, rows=8, seconds=0.1)
+    outbox.send("rollback", from_step=6, to_step=3, leg=1, reason="divergence")
+    send_steps(outbox, 4, 4, loss=8.0)
+    read(lab)
+    assert lab.steps("r1") == [(1, 1.0), (2, 0.5), (3, 1 / 3), (4, 2.0)]
+    assert lab.run("r1", "step") == 4
+    with lab.store.transaction() as tx:
+        assert "heldout_loss" not in series_queries.series_names(tx.connection, "r1")
+
+
+def test_a_run_that_begins_again_from_the_start_forgets_all(lab: Any) -> None:
+    start(lab)
+    send_steps(lab.outbox("r1", 1), 1, 3)
+    read(lab)
+    with lab.store.transaction() as tx:
+        set_fields(tx, t.runs, "r1", fence=2)
+    lab.outbox("r1", 2).send("started", pid=1, started_at=0.0, resumed_from=None)
+    read(lab)
+    assert lab.steps("r1") == []
+
+
+def test_a_cost_counts_steps_that_were_done_twice_and_each_stretch(lab: Any) -> None:
+    start(lab)
+    for fence in (1, 2):
+        with lab.store.transaction() as tx:
+            set_fields(tx, t.runs, "r1", fence=fence)
+        outbox = lab.outbox("r1", fence)
+        outbox.send("started", pid=1, started_at=0.0, resumed_from=None, device="cuda:0", threads=4)
+        for step in (1, 2):
+            outbox.send("step", step=step, loss=1.0, tokens=10, rows=2, seconds=0.5)
+        read(lab)
+    with lab.store.transaction() as tx:
+        cost = tx.rows(select(t.run_costs))[0]
+    assert (cost.gpu_seconds, cost.rows, cost.tokens, cost.device, cost.threads) == (2.0, 8, 40, "cuda:0", 4)
+    assert [stretch[0] for stretch in cost.stretches] == [1, 2] and cost.joules is None
+    assert all(begin <= end for _, begin, end in cost.stretches)
+
+
+def test_layer_norms_can_wait_for_more_steps(lab: Any) -> None:
+    start(lab)
+    outbox = lab.outbox("r1", 1)
+    outbox.send("layers", step=2, norms={"layers.0": 0.5})
+    tail = ingest.Tail(lab.workspace.run("r1"), 0)
+    assert tail.has_news(0) and not tail.is_urgent()
+    outbox.send("evaluation", step=2, heldout_loss=1.0, rows=8, seconds=0.1)
+    assert tail.is_urgent()

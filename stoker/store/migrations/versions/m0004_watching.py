@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from array import array
+from itertools import groupby
+
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0004"
 down_revision = "0003"
 
+_BLOCK = 4096
+_STEP = ("loss", "learning_rate", "grad_norm", "tokens", "rows", "seconds", "epoch", "time")
+
 
 def upgrade() -> None:
     _make_series()
+    _move_metrics()
     _make_samples()
     _make_changes()
     _make_incidents()
@@ -39,12 +46,64 @@ def _make_series() -> None:
     op.create_table(
         "run_costs",
         sa.Column("run", sa.String(), nullable=False),
+        sa.Column("device", sa.String(), nullable=True),
+        sa.Column("threads", sa.Integer(), nullable=True),
         sa.Column("gpu_seconds", sa.Float(), nullable=False),
+        sa.Column("rows", sa.Integer(), nullable=False),
+        sa.Column("tokens", sa.Integer(), nullable=False),
+        sa.Column("stretches", sa.JSON(), nullable=False),
         sa.Column("joules", sa.Float(), nullable=True),
+        sa.Column("measured_to", sa.Float(), nullable=False),
         sa.Column("source", sa.String(), nullable=False),
         sa.ForeignKeyConstraint(["run"], ["runs.id"]),
         sa.PrimaryKeyConstraint("run"),
     )
+
+
+def _move_metrics() -> None:
+    """Bring every step's values into series, and what its run cost as far as the steps tell it."""
+    connection = op.get_bind()
+    for (run,) in connection.execute(sa.text("SELECT DISTINCT run FROM metrics ORDER BY run")).all():
+        for name in _STEP:
+            found = sa.text(f"SELECT step, {name} FROM metrics WHERE run = :run ORDER BY step")
+            _put_series(
+                connection, run, name, [(step, value) for step, value in connection.execute(found, {"run": run})]
+            )
+    connection.execute(
+        sa.text(
+            "INSERT INTO run_costs (run, gpu_seconds, rows, tokens, stretches, measured_to, source) "
+            "SELECT run, sum(gpu_seconds), sum(rows), sum(tokens), "
+            "json_group_array(json_array(fence, started, ended)), 0.0, 'none' FROM ("
+            "SELECT run, fence, coalesce(sum(seconds), 0.0) AS gpu_seconds, coalesce(sum(rows), 0) AS rows, "
+            "coalesce(sum(tokens), 0) AS tokens, min(time - coalesce(seconds, 0.0)) AS started, max(time) AS ended "
+            "FROM metrics GROUP BY run, fence ORDER BY run, fence) GROUP BY run"
+        )
+    )
+    op.drop_table("metrics")
+
+
+def _put_series(connection: sa.Connection, run: str, name: str, values: list[tuple[int, float | None]]) -> None:
+    """Write whole blocks of 4,096 steps as blobs, the last one as points."""
+    if not any(value is not None for _, value in values) and name not in ("loss", "grad_norm"):
+        return
+    for number, group in groupby(values, key=lambda pair: pair[0] // _BLOCK):
+        pairs = list(group)
+        if number == values[-1][0] // _BLOCK:
+            connection.execute(
+                sa.text("INSERT INTO points (series, name, at, value) VALUES (:series, :name, :at, :value)"),
+                [{"series": run, "name": name, "at": at, "value": value} for at, value in pairs],
+            )
+            return
+        block = {
+            "ats": array("q", (at for at, _ in pairs)).tobytes(),
+            "points": array("d", (float("nan") if value is None else value for _, value in pairs)).tobytes(),
+        }
+        connection.execute(
+            sa.text(
+                "INSERT INTO blocks (series, name, number, ats, points) VALUES (:series, :name, :number, :ats, :points)"
+            ),
+            {"series": run, "name": name, "number": number, **block},
+        )
 
 
 def _make_samples() -> None:

@@ -1,0 +1,1 @@
+"""What the machine has and how busy it is: GPUs through NVML, the rest through psutil."""
