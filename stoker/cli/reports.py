@@ -45,12 +45,13 @@ def now(
 
     workspace = current_lab()
     moment = time.time()
-    window = _window(hours, since, until, moment, read_settings(workspace.settings).report.timezone)
+    spec = read_settings(workspace.settings)
+    window = _window(hours, since, until, moment, spec.report.timezone)
     reader = open_reader()
     began = reader.ask(report_queries.first_moment)
     # Where no supervisor ever ran nothing has happened since the lab was made.
     require_history(window, workspace.settings.stat().st_mtime if began is None else began)
-    facts = gather(reader, window, moment)
+    facts = gather(reader, window, moment, spec.cost)
     page = write_report(workspace, facts)
     report_id = _record(workspace, entry_of(workspace, facts, page))
     if as_json:

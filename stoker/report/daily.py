@@ -195,12 +195,13 @@ class Need:
 
 @dataclass(frozen=True)
 class Bill:
-    """Energy and money of the window's training; null where it is not known, `note` says why or from what."""
+    """Energy and money of the window's training; null where it is not known, the note says why or for how many runs."""
 
     energy_kwh: float | None = None
+    energy_note: str = "no run was measured"
     cost: float | None = None
+    cost_note: str = "no run was measured"
     currency: str | None = None
-    note: str = "no reading of energy"
 
 
 @dataclass(frozen=True)
@@ -244,8 +245,13 @@ class DailyFacts:
         return sum(run.tokens for run in self.runs)
 
     @property
+    def training_seconds(self) -> float:
+        return sum(run.seconds for run in self.runs)
+
+    @property
     def gpu_hours(self) -> float:
-        return sum(run.seconds for run in self.runs) / 3600
+        """The part of the training that was on a GPU; a run whose device is not known is not in it."""
+        return sum(run.seconds for run in self.runs if (run.device or "").startswith("cuda")) / 3600
 
     @property
     def devices(self) -> str:
@@ -278,6 +284,7 @@ class DailyFacts:
             "steps": self.steps,
             "rows": self.rows,
             "tokens": self.tokens,
+            "training_seconds": self.training_seconds,
             "gpu_hours": self.gpu_hours,
             "cost": self.bill.cost,
             "currency": self.bill.currency,

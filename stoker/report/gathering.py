@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from stoker.analysis.costs import JOULES_PER_KWH, price, total
 from stoker.analysis.eta import estimate_eta
 from stoker.durable import disk_use
 from stoker.mailbox.messages import MESSAGES
@@ -20,6 +21,7 @@ from stoker.report import daily
 from stoker.report.advice import advise, find_needs
 from stoker.report.daily import DailyFacts, RunPart
 from stoker.report.window import Window
+from stoker.spec.costs import CostSpec
 from stoker.store import report_queries as ask
 from stoker.store.reader import Reader
 from stoker.workspace import Workspace
@@ -31,7 +33,7 @@ _HEAD_LINES = 50
 Rows = list[dict[str, Any]]
 
 
-def gather(reader: Reader, window: Window, now: float) -> DailyFacts:
+def gather(reader: Reader, window: Window, now: float, prices: CostSpec) -> DailyFacts:
     """Return the facts of a window, as they are known now."""
     ends = (window.begins, window.ends)
     trained = reader.ask(ask.trained_files, *ends)
@@ -57,7 +59,7 @@ def gather(reader: Reader, window: Window, now: float) -> DailyFacts:
             champions=_champions(reader, window),
             champion_changes=tuple(_change(row) for row in reader.ask(ask.champion_changes, *ends)),
             incidents=incidents,
-            bill=_bill(reader, runs),
+            bill=_bill(reader, window, prices),
             free_bytes=status["free_bytes"],
             used_bytes=_used(reader.workspace),
             queue=_queue(reader, status["queue"]),
@@ -210,17 +212,30 @@ def _done_about(recoveries: Rows, subject: str, since: float, incident: str | No
     return str(found[-1]["text"]) if found else None
 
 
-def _bill(reader: Reader, runs: tuple[RunPart, ...]) -> daily.Bill:
-    """Return the energy of the window: of each run the share of its training time that lies in it."""
-    costs = reader.ask(ask.run_costs, [run.run for run in runs])
-    joules = [
-        costs[run.run]["joules"] * min(1.0, run.seconds / costs[run.run]["gpu_seconds"])
-        for run in runs
-        if run.run in costs and costs[run.run]["joules"] is not None and costs[run.run]["gpu_seconds"]
-    ]
-    if not joules:
+def _bill(reader: Reader, window: Window, prices: CostSpec) -> daily.Bill:
+    """Return energy and cost of the window: of each run the share of its worker's time that lies in it, at today's prices."""
+    records = []
+    for row in reader.ask(ask.run_costs, window.begins, window.ends):
+        share = row["seconds_within"] / sum(end - begin for _, begin, end in row["stretches"])
+        joules = None if row["joules"] is None else row["joules"] * share
+        records.append({"joules": joules, "occupied_seconds": row["seconds_within"], "rows": row["rows"]})
+    if not records:
         return daily.Bill()
-    return daily.Bill(energy_kwh=sum(joules) / 3.6e6, note=f"measured for {len(joules)} of {len(runs)} runs")
+    priced = [price(record, prices) for record in records]
+    found = total([record | {"step_seconds": 0.0} for record in records], priced)
+    why = next((one["unknown"] for one in priced if one["unknown"]), None)
+    known = len(records) - found["unknown_cost"]
+    return daily.Bill(
+        energy_kwh=None if found["joules"] is None else found["joules"] / JOULES_PER_KWH,
+        energy_note=_known_for(len(records) - found["unknown_energy"], len(records)),
+        cost=found["amount"],
+        cost_note=f"{_known_for(known, len(records))}{f'; {why}' if why else ''}",
+        currency=prices.currency,
+    )
+
+
+def _known_for(number: int, of: int) -> str:
+    return f"measured for {number} of {of} {'run' if of == 1 else 'runs'}"
 
 
 def _used(workspace: Workspace) -> tuple[tuple[str, int], ...]:

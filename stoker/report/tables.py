@@ -30,18 +30,18 @@ class Table:
 def at_a_glance(facts: DailyFacts) -> list[tuple[str, str]]:
     """Return the figures of the window, each with its name."""
     bill = facts.bill
-    energy = "not known" if bill.energy_kwh is None else f"{bill.energy_kwh:,.3f} kWh ({bill.note})"
-    cost = "not known" if bill.cost is None else f"{bill.cost:,.2f} {bill.currency}"
+    energy = "not known" if bill.energy_kwh is None else units.energy(bill.energy_kwh * 3.6e6)
+    cost = "not known" if bill.cost is None else f"{bill.cost:,.4g} {bill.currency}"
     refused = f", {len(facts.files_rejected)} refused" if facts.files_rejected else ""
     trained = len({file.dataset for file in facts.files_trained})
     num_runs = len(facts.runs)
-    training = f"{units.duration(facts.gpu_hours * 3600)} ({facts.gpu_hours:.3f} GPU hours, on {facts.devices})"
+    training = f"{units.duration(facts.training_seconds)} of steps on {facts.devices}, {facts.gpu_hours:,.3g} GPU hours"
     return [
         ("files", f"{trained} trained{refused}, {len(facts.files_accepted)} came in"),
         ("steps", f"{facts.steps:,} in {num_runs} {'run' if num_runs == 1 else 'runs'}, {facts.rows:,} rows with replay, {facts.tokens:,} tokens"),
         ("training", training if facts.runs else "none"),
-        ("energy", energy),
-        ("cost", cost),
+        ("energy", f"{energy} ({bill.energy_note})"),
+        ("cost", f"{cost} ({bill.cost_note})"),
         ("champion", ", ".join(champion.label for champion in facts.champions) or "none yet"),
         ("disk", f"{units.size(facts.free_bytes)} free, the lab takes {units.size(sum(size for _, size in facts.used_bytes))}"),
         ("queue", _queue_words(facts)),

@@ -204,10 +204,18 @@ def open_matters(connection: Connection, since: float) -> dict[str, Rows]:
     }
 
 
-def run_costs(connection: Connection, runs: list[str]) -> dict[str, dict[str, Any]]:
-    """What is known of the energy of whole runs, by run: `gpu_seconds`, `joules` (null: no reading), `source`."""
-    c = t.run_costs
-    return {row["run"]: row for row in _rows(connection, select(c).where(c.c.run.in_(runs)))}
+def run_costs(connection: Connection, begins: float, ends: float) -> Rows:
+    """What is known of the cost of whole runs that a worker was on within the window, with those stretches.
+
+    `stretches`: [fence, begin, end]; `joules` null: unknown; `rows` those of its steps, done again too.
+    """
+    c, r = t.run_costs, t.runs
+    statement = select(c.c.run, c.c.stretches, c.c.joules, c.c.source, c.c.rows).join_from(c, r).order_by(r.c.number)
+    within = [
+        (row, sum(max(0.0, min(end, ends) - max(begin, begins)) for _, begin, end in row["stretches"]))
+        for row in _rows(connection, statement)
+    ]
+    return [row | {"seconds_within": seconds} for row, seconds in within if seconds > 0]
 
 
 def reports(connection: Connection) -> Rows:

@@ -34,7 +34,7 @@ def test_the_json_has_its_fields_and_the_runs_behind_the_figures(stoker: Stoker,
     assert {
         "headline", "next_action", "files_trained", "files_rejected", "steps", "incidents", "verdicts", "gpu_hours", "cost",
     } <= report.keys()  # fmt: skip
-    assert report["steps"] == 3 and report["gpu_hours"] == pytest.approx(1.5 / 3600)
+    assert report["steps"] == 3 and report["training_seconds"] == pytest.approx(1.5)
     assert [(run["run"], run["steps"]) for run in report["runs"]] == [("r1", [1, 3])]
     (verdict,) = report["verdicts"]
     assert (verdict["evaluation"], verdict["promote"], verdict["scores"][0]["outcome"]) == ("e1", True, "better")

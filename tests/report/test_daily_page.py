@@ -75,7 +75,7 @@ def night(idle: DailyFacts, word: str = "orders.jsonl", num_runs: int = 1) -> Da
             champions=(Champion("main", 1, "r1", at, word, (Standing("heldout", "nll", 0.81, 64, "e1", True),)),),
             champion_changes=(f"main: its base → v1. {word} by hand",),
             incidents=(IncidentPart("i1", "divergence", "r1", "critical", "recovered", word, 3, at, at, f"undone {word}"),),
-            bill=Bill(1.25, 0.4, "EUR", "measured for 1 of 1 runs"),
+            bill=Bill(1.25, "measured for 1 of 1 run", 0.4, "measured for 1 of 1 run", "EUR"),
             queue=(QueuedJob("j9", "r9", word, "queued", None, 90.0),),
             needs=tuple(find_needs(NOTHING, (), (rejected,), (), 10**12)),
         )
@@ -87,8 +87,8 @@ def test_page_and_text_have_every_figure_with_its_source(idle: DailyFacts) -> No
     page, text = Page(daily_page(facts)).words, daily_text(facts).replace("\\", "")
     for said in (page, text):
         for figure in (
-            facts.headline, "1 trained, 1 refused", "40 in 1 run", "160 rows", "2,000 tokens", "0.006 GPU hours, on cuda",
-            "1.250 kWh", "0.40 EUR", "r1", "1–40 of 40", "2.875 → 1.075", "e1", "-0.200 to -0.040", "0.930", "0.810", "e7",
+            facts.headline, "1 trained, 1 refused", "40 in 1 run", "160 rows", "2,000 tokens", "20 s of steps on cuda, 0.00556 GPU hours",
+            "1.25 kWh", "0.4 EUR (measured for 1 of 1 run)", "r1", "1–40 of 40", "2.875 → 1.075", "e1", "-0.200 to -0.040", "0.930", "0.810", "e7",
             "i1", "(3 times)", "1,900", "d2", "j9", "1 min 30 s", "Europe/Berlin", "3.0 MB", "stoker data show d2",
         ):  # fmt: skip
             assert figure in said, figure

@@ -6,11 +6,13 @@ from typing import Any
 
 import orjson
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 
 from stoker.mailbox.messages import MESSAGES
+from stoker.report.daily import DailyFacts
 from stoker.report.gathering import gather
 from stoker.report.window import Window
+from stoker.spec.costs import CostSpec
 from stoker.store import tables as t
 from stoker.store.reader import Reader
 from stoker.store.store import set_fields
@@ -32,11 +34,11 @@ class Training:
             values = {"state": "running", "started_at": MIDNIGHT - DAY, "model": "main", "version": number}
             set_fields(tx, t.runs, self.run, **values)
 
-    def start(self, fence: int, moment: float, resumed_from: int | None = None) -> None:
+    def start(self, fence: int, moment: float, resumed_from: int | None = None, device: str = "cpu") -> None:
         with self.lab.store.transaction() as tx:
             set_fields(tx, t.runs, self.run, fence=fence)
         self.voice = self.lab.outbox(self.run, fence)
-        self.voice.send("started", time=moment, device="cpu", resumed_from=resumed_from)
+        self.voice.send("started", time=moment, device=device, resumed_from=resumed_from)
 
     def steps(self, first: int, last: int, since: float, every: float = 10.0) -> None:
         for place, step in enumerate(range(first, last + 1)):
@@ -62,9 +64,13 @@ class Training:
         return len(within), sum(one["rows"] for one in within), sum(one["seconds"] for one in within)
 
 
+def report(lab: Any, window: Window) -> DailyFacts:
+    return gather(Reader(lab.workspace), window, MIDNIGHT + DAY, CostSpec())
+
+
 def totals(lab: Any, window: Window) -> tuple[int, int, float]:
-    facts = gather(Reader(lab.workspace), window, MIDNIGHT + DAY)
-    return facts.steps, facts.rows, facts.gpu_hours * 3600
+    facts = report(lab, window)
+    return facts.steps, facts.rows, facts.training_seconds
 
 
 def test_a_run_over_midnight_is_in_both_days_and_no_step_in_two(lab: Any) -> None:
@@ -106,7 +112,7 @@ def test_the_sum_over_runs_is_what_their_messages_say(lab: Any) -> None:
         run.enter()
     again = [run.counted_again(TODAY) for run in runs]
     assert totals(lab, TODAY) == tuple(sum(column) for column in zip(*again, strict=True))
-    facts = gather(Reader(lab.workspace), TODAY, MIDNIGHT + DAY)
+    facts = report(lab, TODAY)
     assert [(part.run, part.steps, part.device) for part in facts.runs] == [
         ("r1", (1, 7), "cpu"), ("r2", (1, 14), "cpu"), ("r3", (1, 21), "cpu"),
     ]  # fmt: skip
@@ -129,7 +135,7 @@ def test_a_file_is_trained_on_the_day_its_run_was_done(lab: Any) -> None:
             )
         )
         recover.run_ended(lab.context, tx, run.run, {"exit": 0})
-    before, after = (gather(Reader(lab.workspace), window, MIDNIGHT + DAY) for window in (YESTERDAY, TODAY))
+    before, after = (report(lab, window) for window in (YESTERDAY, TODAY))
     assert before.files_trained == () and before.steps == 5
     (file,) = after.files_trained
     assert (file.run, file.version, file.dataset) == ("r1", "main/v1", run.dataset)
@@ -144,13 +150,13 @@ def test_crashes_are_told_with_what_was_done_and_a_parked_run_needs_a_person(lab
     for _ in range(3):
         with lab.store.transaction() as tx:
             recover.run_crashed(lab.context, tx, run.run, "killed")
-    facts = gather(Reader(lab.workspace), TODAY, MIDNIGHT + DAY)
+    facts = report(lab, TODAY)
     assert [(one.kind, one.num_events) for one in facts.incidents] == [("run.crashed", 2), ("run.parked", 1)]
     assert facts.headline.startswith("Needs you: r1 (f1.jsonl) is parked at step 0")
     assert facts.next_command == "stoker queue retry j1"
     with lab.store.transaction() as tx:
         queue.retry(tx, "j1")
-    assert gather(Reader(lab.workspace), TODAY, MIDNIGHT + DAY).next_command != "stoker queue retry j1"
+    assert report(lab, TODAY).next_command != "stoker queue retry j1"
 
 
 def test_incidents_take_the_place_of_their_events(lab: Any) -> None:
@@ -173,7 +179,7 @@ def test_incidents_take_the_place_of_their_events(lab: Any) -> None:
                  "incident": None, "data": {}},
             ],
         )  # fmt: skip
-    facts = gather(Reader(lab.workspace), TODAY, MIDNIGHT + DAY)
+    facts = report(lab, TODAY)
     assert [(one.id, one.kind, one.done) for one in facts.incidents] == [
         ("i1", "divergence", "back to step 40"), (None, "step.skipped", None),
     ]  # fmt: skip
@@ -189,18 +195,37 @@ def test_the_queue_has_a_remaining_time_from_steps_and_from_rows(lab: Any) -> No
     with lab.store.transaction() as tx:
         set_fields(tx, t.runs, "r1", state="done", ended_at=MIDNIGHT + 300)
         set_fields(tx, t.runs, "r2", total_steps=36)
-    facts = gather(Reader(lab.workspace), TODAY, MIDNIGHT + DAY)
+    facts = report(lab, TODAY)
     # 20 steps of half a second are left; eight rows took eight seconds, and the third file has eight.
     assert [(job.run, job.eta_seconds) for job in facts.queue] == [("r2", 10.0), ("r3", 8.0)]
     assert facts.queue_eta_seconds == 18.0
 
 
-def test_energy_is_the_windows_share_of_a_runs(lab: Any) -> None:
+def bill(lab: Any, window: Window, **prices: Any) -> Any:
+    return gather(Reader(lab.workspace), window, MIDNIGHT + DAY, CostSpec(**prices)).bill
+
+
+def test_energy_and_cost_are_the_windows_share_of_a_runs(lab: Any) -> None:
     run = Training(lab, 1)
     run.start(1, MIDNIGHT - 100)
-    run.steps(1, 20, since=MIDNIGHT - 95)
+    run.steps(1, 40, since=MIDNIGHT - 90)  # its worker is on it for 100 s before midnight and for 300 s after it
     run.enter()
-    assert gather(Reader(lab.workspace), TODAY, MIDNIGHT + DAY).bill.energy_kwh is None
+    assert bill(lab, TODAY).energy_kwh is None and bill(lab, TODAY).cost is None
     with lab.store.transaction() as tx:
-        tx.execute(insert(t.run_costs).values(run="r1", gpu_seconds=10.0, joules=7.2e6, source="counter"))
-    assert gather(Reader(lab.workspace), TODAY, MIDNIGHT + DAY).bill.energy_kwh == pytest.approx(1.0)
+        tx.execute(update(t.run_costs).values(joules=4 * 3.6e6, source="counter"))
+    assert [bill(lab, window).energy_kwh for window in (YESTERDAY, TODAY)] == pytest.approx([1.0, 3.0])
+    assert "no price is set" in bill(lab, TODAY).cost_note
+    assert bill(lab, TODAY, price_per_kwh=0.5, currency="CHF").cost == pytest.approx(1.5)
+    assert bill(lab, TODAY, price_per_hour=36.0).cost == pytest.approx(3.0)
+    assert bill(lab, TODAY, price_per_hour=36.0, currency="CHF").currency == "CHF"
+
+
+def test_hours_on_a_processor_are_no_gpu_hours(lab: Any) -> None:
+    for number, device in ((1, "cpu"), (2, "cuda:0")):
+        run = Training(lab, number)
+        run.start(1, MIDNIGHT + 1, device=device)
+        run.steps(1, 8, since=MIDNIGHT + 5)
+        run.enter()
+    facts = report(lab, TODAY)
+    assert facts.training_seconds == 8.0 and facts.gpu_hours == 4.0 / 3600
+    assert facts.devices == "cpu, cuda:0"
