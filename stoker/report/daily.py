@@ -6,7 +6,11 @@ person) is of the moment `made_at`. Pure: `stoker.report.gathering` reads the st
 
 from __future__ import annotations
 
+import math
+from array import array
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import compress, pairwise
 from typing import Any
 
 from stoker.report.window import Window
@@ -295,17 +299,12 @@ class DailyFacts:
         return first | rest | {"used_bytes": dict(self.used_bytes)}
 
 
-def run_part(run: dict[str, Any], steps: list[dict[str, Any]], window: Window, device: str | None) -> RunPart | None:
-    """Return what a run did in the window, from its row and all its steps; None for no step.
-
-    Steps beyond the run's own are left out: they were made before it went back to a checkpoint, and are not part of it.
-    """
-    counted = [step for step in steps if step["step"] <= run["step"] and window.has(step["time"])]
-    if not counted:
-        return None
-    finite = [(int(step["step"]), float(step["loss"])) for step in counted if step["loss"] is not None]
-    num_mean = max(1, min(MAX_MEAN_STEPS, len(finite) // 10))
-    first, last = finite[:num_mean], finite[-num_mean:]
+def run_part(run: dict[str, Any], columns: Mapping[str, Sequence[float]], device: str | None) -> RunPart:
+    """Return what a run did, from its row and the columns of its steps (step, loss, rows, tokens, seconds; NaN: not finite)."""
+    counted = columns["step"]
+    is_finite = [math.isfinite(loss) for loss in columns["loss"]]
+    steps, losses = (array("d", compress(columns[name], is_finite)) for name in ("step", "loss"))
+    num_mean = max(1, min(MAX_MEAN_STEPS, len(losses) // 10))
     return RunPart(
         run=run["id"],
         name=run["name"],
@@ -315,31 +314,35 @@ def run_part(run: dict[str, Any], steps: list[dict[str, Any]], window: Window, d
         trial=run["trial"],
         device=device,
         num_steps=len(counted),
-        steps=(counted[0]["step"], counted[-1]["step"]),
+        steps=_ends(counted),
         total_steps=run["total_steps"],
-        rows=sum(step["rows"] or 0 for step in counted),
-        tokens=sum(step["tokens"] or 0 for step in counted),
-        seconds=sum(step["seconds"] or 0.0 for step in counted),
-        first_loss=_mean(first),
-        first_steps=_ends(first),
-        last_loss=_mean(last),
-        last_steps=_ends(last),
-        curve=_curve(finite),
+        rows=int(_sum(columns["rows"])),
+        tokens=int(_sum(columns["tokens"])),
+        seconds=_sum(columns["seconds"]),
+        first_loss=_mean(losses[:num_mean]),
+        first_steps=_ends(steps[:num_mean]),
+        last_loss=_mean(losses[-num_mean:]),
+        last_steps=_ends(steps[-num_mean:]),
+        curve=_curve(steps, losses),
     )
 
 
-def _curve(points: list[tuple[int, float]]) -> tuple[tuple[int, float], ...]:
+def _curve(steps: Sequence[float], losses: Sequence[float]) -> tuple[tuple[int, float], ...]:
     """Return at most MAX_POINTS means of equal stretches, each at its stretch's last step, the first at its first."""
-    num = min(MAX_POINTS, len(points))
-    stretches = [points[round(i * len(points) / num) : round((i + 1) * len(points) / num)] for i in range(num)]
-    means = [sum(loss for _, loss in stretch) / len(stretch) for stretch in stretches]
-    places = [stretch[-1][0] if place else stretch[0][0] for place, stretch in enumerate(stretches)]
+    num = min(MAX_POINTS, len(losses))
+    edges = [round(place * len(losses) / num) for place in range(num + 1)] if num else []
+    means = [math.fsum(losses[a:b]) / (b - a) for a, b in pairwise(edges)]
+    places = [int(steps[b - 1] if a else steps[0]) for a, b in pairwise(edges)]
     return tuple(zip(places, means, strict=True))
 
 
-def _mean(points: list[tuple[int, float]]) -> float | None:
-    return sum(loss for _, loss in points) / len(points) if points else None
+def _sum(values: Sequence[float]) -> float:
+    return math.fsum(value for value in values if math.isfinite(value))
 
 
-def _ends(points: list[tuple[int, float]]) -> tuple[int, int]:
-    return (points[0][0], points[-1][0]) if points else (0, 0)
+def _mean(losses: Sequence[float]) -> float | None:
+    return math.fsum(losses) / len(losses) if losses else None
+
+
+def _ends(steps: Sequence[float]) -> tuple[int, int]:
+    return (int(steps[0]), int(steps[-1])) if steps else (0, 0)

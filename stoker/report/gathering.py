@@ -96,11 +96,12 @@ def _rejected(files: Rows) -> tuple[daily.RejectedFile, ...]:
 
 
 def _runs(reader: Reader, window: Window) -> tuple[RunPart, ...]:
+    """Return what each run did. Steps beyond the run's own were made before it went back: they are not part of it."""
     found = []
     for run in reader.ask(ask.runs_between, window.begins, window.ends):
-        part = daily.run_part(run, reader.metrics(run["id"]), window, _device(reader.workspace.run(run["id"])))
-        if part is not None:
-            found.append(part)
+        steps = reader.ask(ask.steps_between, run["id"], run["step"], window.begins, window.ends)
+        if steps["step"]:
+            found.append(daily.run_part(run, steps, _device(reader.workspace.run(run["id"]))))
     return tuple(found)
 
 
@@ -256,32 +257,24 @@ def _used(workspace: Workspace) -> tuple[tuple[str, int], ...]:
 def _queue(reader: Reader, jobs: Rows) -> tuple[daily.QueuedJob, ...]:
     """Return the jobs with their remaining time: of the running one by its steps, of the others by their rows.
 
-    Rows are reckoned at the pace of the last runs that were done: seconds of training per new row, replay and epochs included.
+    Rows are reckoned at the median pace of the last runs that were done.
     """
     runs = {run["id"]: run for run in reader.runs()}
     datasets = {one["id"]: one for one in reader.datasets()}
-    pace = _seconds_per_row(reader, runs, datasets) if jobs else None
+    paces = reader.ask(ask.paces, _PACE_RUNS)
     found = []
     for job in jobs:
         run, eta = runs[job["run"]], None
         if run["total_steps"] and run["step"]:
-            recent = [step["seconds"] for step in reader.metrics(run["id"])[-_ETA_STEPS:] if step["seconds"]]
-            estimate = estimate_eta(recent, run["total_steps"] - run["step"])
+            recent = reader.metrics(run["id"], after_step=run["step"] - _ETA_STEPS)
+            estimate = estimate_eta(
+                [step["seconds"] for step in recent if step["seconds"]], run["total_steps"] - run["step"]
+            )
             eta = estimate.seconds if estimate else None
-        elif pace is not None:
-            eta = pace * datasets[job["dataset"]]["train"]
+        elif paces:
+            eta = statistics.median(paces) * datasets[job["dataset"]]["train"]
         found.append(daily.QueuedJob(job["id"], job["run"], job["name"], job["state"], job["reason"], eta))
     return tuple(found)
-
-
-def _seconds_per_row(reader: Reader, runs: dict[str, Any], datasets: dict[str, Any]) -> float | None:
-    done = [run for run in runs.values() if run["state"] == "done"][-_PACE_RUNS:]
-    paces = []
-    for run in done:
-        seconds = sum(step["seconds"] or 0.0 for step in reader.metrics(run["id"]))
-        if seconds and datasets[run["dataset"]]["train"]:
-            paces.append(seconds / datasets[run["dataset"]]["train"])
-    return statistics.median(paces) if paces else None
 
 
 def _label(model: str | None, version: int | None) -> str | None:

@@ -6,6 +6,8 @@ epoch, windows are half open. Nothing is counted here that a report does not sho
 
 from __future__ import annotations
 
+import math
+from array import array
 from typing import Any
 
 from sqlalchemy import Connection, Select, and_, func, or_, select
@@ -13,6 +15,7 @@ from sqlalchemy import Connection, Select, and_, func, or_, select
 from stoker.errors import NotFound
 from stoker.store import tables as t
 from stoker.store.queries import comparisons, lab_value, verdict
+from stoker.store.series_queries import load
 
 _TOLD_ELSEWHERE = (
     "file.rejected", "dataset.waiting", "dataset.rolled-back", "queue.removed", "report.failed",
@@ -80,6 +83,37 @@ def runs_between(connection: Connection, begins: float, ends: float) -> Rows:
         .order_by(r.c.number)
     )  # fmt: skip
     return _rows(connection, statement)
+
+
+def steps_between(
+    connection: Connection, run_id: str, last_step: int, begins: float, ends: float
+) -> dict[str, array[float]]:
+    """The steps of a run up to `last_step` that were made in the window: `step`, `loss`, `rows`, `tokens`, `seconds`.
+
+    Columns of one length, ascending by step; NaN: not finite, or not measured. A million steps take some 100 MB.
+    """
+    made = zip(*load(connection, run_id, "time", last=last_step), strict=True)
+    steps = array("q", (step for step, moment in made if begins <= moment < ends))
+    found = {"step": array("d", steps)}
+    for name in ("loss", "rows", "tokens", "seconds") if steps else ():
+        ats, values = load(connection, run_id, name, first=steps[0], last=steps[-1])
+        if ats != steps:
+            known = dict(zip(ats, values, strict=True))
+            values = array("d", (known.get(step, math.nan) for step in steps))
+        found[name] = values
+    return found
+
+
+def paces(connection: Connection, limit: int) -> list[float]:
+    """Seconds of training per new row of the last runs that were done, replay and epochs included."""
+    r, c, d = t.runs, t.run_costs, t.datasets
+    statement = (
+        select(c.c.gpu_seconds / d.c.train)
+        .join_from(r, c)
+        .join(d, d.c.id == r.c.dataset)
+        .where(r.c.state == "done", d.c.train > 0, c.c.gpu_seconds > 0)
+    )
+    return list(connection.scalars(statement.order_by(r.c.number.desc()).limit(limit)))
 
 
 def verdicts_between(connection: Connection, begins: float, ends: float) -> Rows:

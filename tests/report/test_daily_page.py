@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -27,7 +28,6 @@ from stoker.report.daily import (
 )
 from stoker.report.daily_page import MAX_PLOTS, daily_page, daily_text
 from stoker.report.tables import MAX_ROWS
-from stoker.report.window import Window
 
 HOSTILE = "<script>alert(1)</script>|`a`\n# b](javascript:x) <img src=x onerror=y>\u202egnp\x1b[31m"
 NOTHING: dict[str, list[dict[str, Any]]] = {
@@ -56,10 +56,10 @@ def night(idle: DailyFacts, word: str = "orders.jsonl", num_runs: int = 1) -> Da
     at = idle.window.begins + 60
     run = {"id": "r1", "name": word, "dataset": "d1", "state": "done", "model": "main", "version": 1, "trial": None,
            "step": 40, "total_steps": 40}  # fmt: skip
-    steps = [
-        {"step": n, "loss": 3.0 - n / 20, "rows": 4, "tokens": 50, "seconds": 0.5, "time": at + n} for n in range(1, 41)
-    ]
-    parts = [run_part(run | {"id": f"r{n}"}, steps, idle.window, "cuda") for n in range(1, num_runs + 1)]
+    numbers = [float(n) for n in range(1, 41)]
+    columns = {"step": numbers, "loss": [3.0 - n / 20 for n in numbers]}
+    columns |= {name: [value] * 40 for name, value in (("rows", 4.0), ("tokens", 50.0), ("seconds", 0.5))}
+    parts = [run_part(run | {"id": f"r{n}"}, columns, "cuda") for n in range(1, num_runs + 1)]
     score = Score("main/v1", "base", "heldout", "nll", 64, 0.81, 0.93, -0.12, -0.2, -0.04, "better", 0.1, True)
     aside = replace(score, metric="f1", is_primary=False)
     verdict = VerdictPart("e1", "r1", "r1", "main/v1", True, "better", f"Promoted: {word}", at, (score, aside))
@@ -70,7 +70,7 @@ def night(idle: DailyFacts, word: str = "orders.jsonl", num_runs: int = 1) -> Da
             files_accepted=(word,),
             files_trained=(TrainedFile("d1", word, 2000, 1900, 60, 30, 10, "r1", "main/v1", at),),
             files_rejected=(rejected,),
-            runs=tuple(part for part in parts if part is not None),
+            runs=tuple(parts),
             verdicts=(verdict, replace(verdict, evaluation="e7", run=None, asked_by="hand")),
             champions=(Champion("main", 1, "r1", at, word, (Standing("heldout", "nll", 0.81, 64, "e1", True),)),),
             champion_changes=(f"main: its base → v1. {word} by hand",),
@@ -140,18 +140,11 @@ def test_the_json_has_the_fields_that_programs_read(idle: DailyFacts) -> None:
     assert found["verdicts"][0]["scores"][0]["low"] == -0.2
 
 
-def test_a_run_without_a_step_in_the_window_is_not_in_the_report(idle: DailyFacts) -> None:
-    run = {"id": "r1", "step": 1}
-    step = {"step": 1, "loss": 1.0, "rows": 1, "tokens": 1, "seconds": 1.0, "time": idle.window.ends}
-    assert run_part(run, [step], idle.window, None) is None
-
-
 def test_a_loss_that_is_not_finite_is_counted_and_not_drawn() -> None:
     run = {"id": "r1", "name": "a", "dataset": "d", "state": "running", "model": "main", "version": 1, "trial": None,
            "step": 2, "total_steps": None}  # fmt: skip
-    steps = [{"step": n, "loss": None, "rows": 1, "tokens": 1, "seconds": 1.0, "time": 5.0} for n in (1, 2)]
-    part = run_part(run, steps, Window(0.0, 10.0), None)
-    assert part is not None
+    columns = {name: [1.0, 2.0] for name in ("step", "rows", "tokens", "seconds")}
+    part = run_part(run, columns | {"loss": [math.nan, math.nan]}, None)
     assert (part.num_steps, part.first_loss, part.curve, part.version) == (2, None, (), None)
 
 

@@ -110,6 +110,7 @@ def test_the_sum_over_runs_is_what_their_messages_say(lab: Any) -> None:
         run.start(1, MIDNIGHT + 1000 * number)
         run.steps(1, 7 * number, since=MIDNIGHT + 1000 * number + 1)
         run.enter()
+    assert report(lab, YESTERDAY).runs == ()
     again = [run.counted_again(TODAY) for run in runs]
     assert totals(lab, TODAY) == tuple(sum(column) for column in zip(*again, strict=True))
     facts = report(lab, TODAY)
