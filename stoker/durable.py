@@ -69,6 +69,26 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(path).free
 
 
+def disk_use(folder: Path) -> int:
+    """Return the bytes that a folder's files take on the disk; what vanishes meanwhile counts nothing."""
+    total = 0
+    stack = [str(folder)]
+    while stack:
+        try:
+            entries = list(os.scandir(stack.pop()))
+        except OSError:
+            continue
+        for entry in entries:
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    stack.append(entry.path)
+                else:
+                    total += entry.stat(follow_symlinks=False).st_blocks * 512
+            except OSError:
+                continue
+    return total
+
+
 def require_free(path: Path, needed_bytes: int) -> None:
     """Raise DiskFull before a write that could not finish."""
     free = free_bytes(path)

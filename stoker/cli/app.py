@@ -20,6 +20,7 @@ from stoker.cli import (
     init,
     model,
     queue,
+    reports,
     runs,
     service,
     status,
@@ -54,6 +55,7 @@ def build() -> Any:
         ("run", runs.app),
         ("eval", evaluations.app),
         ("model", model.app),
+        ("report", reports.app),
         ("config", config.app),
         ("service", service.app),
     ):

@@ -1,39 +1,18 @@
-"""Numbers as people read them: sizes, durations, scores, intervals, a sparkline."""
+"""Numbers as people read them on a terminal: those of `stoker.units`, and times, p-values and losses."""
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections.abc import Sequence
 
 from stoker.analysis.eta import Eta
-
-_BARS = "▁▂▃▄▅▆▇█"
-_PLAIN_METRICS = ("nll", "perplexity")
-
-
-def size(num_bytes: float) -> str:
-    """1536 -> "1.5 kB"; powers of 1000, as disks are sold."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(num_bytes) < 1000:
-            return f"{num_bytes:.0f} {unit}" if unit == "B" else f"{num_bytes:.1f} {unit}"
-        num_bytes /= 1000
-    return f"{num_bytes:.1f} TB"
-
-
-def duration(seconds: float | None) -> str:
-    """75 -> "1 min 15 s"; None -> "-"."""
-    if seconds is None:
-        return "-"
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    if seconds < 59.5:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+from stoker.units import count as count
+from stoker.units import duration as duration
+from stoker.units import energy as energy
+from stoker.units import interval as interval
+from stoker.units import score as score
+from stoker.units import signed as signed
+from stoker.units import size as size
+from stoker.units import sparkline as sparkline
 
 
 def eta(remaining: Eta | None) -> str:
@@ -54,22 +33,9 @@ def clock(moment: float) -> str:
     return time.strftime("%H:%M:%S", time.localtime(moment))
 
 
-def score(value: float | None, metric: str) -> str:
-    """A share as a percentage, NLL and perplexity with three decimals."""
-    if value is None:
-        return "-"
-    return f"{value:.3f}" if metric in _PLAIN_METRICS else f"{100 * value:.1f} %"
-
-
-def signed(value: float | None, metric: str) -> str:
-    """A difference with its sign: percentage points for shares, the metric's own unit otherwise."""
-    if value is None:
-        return "-"
-    return f"{value:+.3f}" if metric in _PLAIN_METRICS else f"{100 * value:+.1f}"
-
-
-def interval(low: float | None, high: float | None, metric: str) -> str:
-    return "-" if low is None or high is None else f"{signed(low, metric)} to {signed(high, metric)}"
+def date_time(moment: float) -> str:
+    """The local date and time of a moment, to the minute."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(moment))
 
 
 def detectable(value: float | None, metric: str) -> str:
@@ -82,17 +48,6 @@ def p_value(value: float | None) -> str:
     return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def count(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.0f}"
-
-
-def energy(joules: float) -> str:
-    """3600 -> "1 Wh"; in joules below a tenth of a watt-hour, in kilowatt-hours from one on."""
-    if joules < 360:
-        return f"{joules:.3g} J"
-    return f"{joules / 3600:.3g} Wh" if joules < 3.6e6 else f"{joules / 3.6e6:.4g} kWh"
-
-
 def number(value: float | None) -> str:
     """Any number in few characters: 1234.5 -> "1,234", 0.0123456 -> "0.01235", 2e-05 -> "2e-05"."""
     if value is None:
@@ -102,15 +57,3 @@ def number(value: float | None) -> str:
 
 def loss(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
-
-
-def sparkline(values: Sequence[float], width: int = 40) -> str:
-    """Return the values as bars, averaged down to `width`; "" for none."""
-    if not values:
-        return ""
-    num = min(width, len(values))
-    edges = [round(index * len(values) / num) for index in range(num + 1)]
-    means = [sum(values[a:b]) / (b - a) for a, b in itertools.pairwise(edges)]
-    low, high = min(means), max(means)
-    scale = (len(_BARS) - 1) / (high - low) if high > low else 0.0
-    return "".join(_BARS[round((mean - low) * scale)] for mean in means)

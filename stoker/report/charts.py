@@ -26,6 +26,27 @@ class Bar:
 
 
 @dataclass(frozen=True)
+class Line:
+    """A curve: `points` as an SVG polyline, the ends of both axes as numbers."""
+
+    title: str
+    points: str
+    first: float
+    last: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Span:
+    """An interval around a mark, on an axis whose middle is zero: places across, 0 to 100."""
+
+    low: float
+    high: float
+    mark: float
+
+
+@dataclass(frozen=True)
 class Chart:
     """Bars side by side. `what` is counted; `ends` are the names below the first and the last bar."""
 
@@ -76,6 +97,23 @@ def stacked_bar(counts: Sequence[tuple[str, int]]) -> tuple[Bar, ...]:
         bars.append(Bar(name, number, number / total, *_rounded(x, 0, width, 100)))
         x += width
     return tuple(bars)
+
+
+def line(title: str, points: Sequence[tuple[float, float]]) -> Line | None:
+    """Return a curve through (x, y), x ascending; None for fewer than two points, which draw none."""
+    if len(points) < 2:
+        return None
+    across, up = [x for x, _ in points], [y for _, y in points]
+    low, high = min(up), max(up)
+    width, height = (across[-1] - across[0]) or 1.0, (high - low) or 1.0
+    places = (f"{100 * (x - across[0]) / width:.2f},{100 - 100 * (y - low) / height:.2f}" for x, y in points)
+    return Line(title, " ".join(places), across[0], across[-1], low, high)
+
+
+def spans(intervals: Sequence[tuple[float, float, float] | None]) -> list[Span | None]:
+    """Return (low, high, mark) of each on one scale, which is as wide to the left of zero as to the right."""
+    reach = max((abs(end) for each in intervals if each for end in each), default=0.0) or 1.0
+    return [Span(*(round(50 + 50 * end / reach, 2) for end in each)) if each else None for each in intervals]
 
 
 def span(low: int, high: int) -> str:

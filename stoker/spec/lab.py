@@ -11,10 +11,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from stoker.spec.base import Spec
-from stoker.spec.guarding import GuardSpec
 from stoker.spec.costs import CostSpec
+from stoker.spec.guarding import GuardSpec
 from stoker.spec.hardware import HardwareSpec
 from stoker.spec.presets import PRESETS
+from stoker.spec.reports import ReportSpec
 from stoker.spec.watching import WatchSpec
 
 Auto = Literal["auto"]
@@ -215,5 +216,6 @@ class LabSpec(Spec):
     worker: WorkerSpec = WorkerSpec()
     guard: GuardSpec = GuardSpec()
     watch: WatchSpec = WatchSpec()
+    report: ReportSpec = ReportSpec()
     hardware: HardwareSpec = HardwareSpec()
     cost: CostSpec = CostSpec()

@@ -6,13 +6,12 @@ holds the lab. Checkpoints of done runs go first, then of failed, then of stoppe
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
 from sqlalchemy import case, select
 
-from stoker.durable import free_bytes, retire
+from stoker.durable import disk_use, free_bytes, retire
 from stoker.registry.versions import retire_deleted
 from stoker.store import tables as t
 from stoker.supervisor.context import Context
@@ -114,26 +113,6 @@ def make_room(context: Context) -> None:
         with context.store.transaction() as transaction:
             text = f"the disk is full: checkpoints of {', '.join(freed)} were removed"
             transaction.event("warn", "checkpoints.removed", text)
-
-
-def disk_use(folder: Path) -> int:
-    """Return the bytes that a folder's files take on the disk; what vanishes meanwhile counts nothing."""
-    total = 0
-    stack = [str(folder)]
-    while stack:
-        try:
-            entries = list(os.scandir(stack.pop()))
-        except OSError:
-            continue
-        for entry in entries:
-            try:
-                if entry.is_dir(follow_symlinks=False):
-                    stack.append(entry.path)
-                else:
-                    total += entry.stat(follow_symlinks=False).st_blocks * 512
-            except OSError:
-                continue
-    return total
 
 
 def _remove_checkpoints(context: Context, run_id: str) -> int:

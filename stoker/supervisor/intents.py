@@ -22,6 +22,7 @@ from stoker.supervisor import conclude, queue, review
 from stoker.supervisor.context import Context
 from stoker.supervisor.inbox import Inbox
 from stoker.supervisor.intake import approve
+from stoker.supervisor.reporting import record
 from stoker.supervisor.standing import roll_back
 from stoker.supervisor.trials import begin_trial
 
@@ -208,6 +209,7 @@ _EFFECTS: dict[str, Effect] = {
     "model.pin": _pin,
     "model.delete": _delete,
     "eval.run": _evaluate,
+    "report.record": lambda transaction, fields: {"report": record(transaction, fields)},
 }
 
 

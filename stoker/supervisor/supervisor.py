@@ -32,6 +32,7 @@ from stoker.supervisor.intake import Intake
 from stoker.supervisor.intents import Intents
 from stoker.supervisor.lane import Lane
 from stoker.supervisor.queue import Only
+from stoker.supervisor.reporting import Reporting
 from stoker.supervisor.service import Service
 from stoker.supervisor.trouble import Trouble
 from stoker.supervisor.workers import Workers
@@ -94,6 +95,7 @@ class Desk:
         self.guard = Guard(context, self.lane, self.workers)
         self.trouble = Trouble(context)
         self.service = Service()
+        self.reporting = Reporting(context)
         self.hardware = Hardware(context, self.workers)
 
     def attend(self, stop: threading.Event, is_over: Callable[[], bool] | None = None) -> None:
@@ -154,6 +156,8 @@ class Desk:
         is_changed |= self.lane.tick()
         self.guard.tick()
         self.housekeeping.tick()
+        if not self.is_alone:
+            self.reporting.tick()
         self.hardware.tick()
         return is_changed
 

@@ -46,5 +46,5 @@ def test_pace_counts_real_tokens_and_says_what_remains() -> None:
     steps = [{"step": n, "seconds": 0.5, "tokens": 1000} for n in range(1, 11)]
     measured = pace(steps, 20)
     assert measured.tokens_per_second == 2000
-    assert measured.remaining_seconds == pytest.approx(5.0)
+    assert measured.eta is not None and measured.eta.seconds == pytest.approx(5.0)
     assert pace([], 20).tokens_per_second is None

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import insert
 
+from stoker.durable import disk_use
 from stoker.store import tables as t
 from stoker.store.store import set_fields
 from stoker.supervisor import housekeeping
@@ -37,7 +38,7 @@ def test_checkpoints_of_ended_runs_go_when_the_lab_uses_more_than_its_share(lab:
 def test_no_more_goes_than_must(lab: Any, monkeypatch: Any) -> None:
     for number in (1, 2):
         run_with_checkpoint(lab, number, "done")
-    used = housekeeping.disk_use(lab.workspace.root)
+    used = disk_use(lab.workspace.root)
     total = housekeeping.shutil.disk_usage(lab.workspace.state).total
     lab.spec(retention={"disk_share": (used - 100_000) / total})
     assert keep_disk_share(lab.context) == ["r1"]
