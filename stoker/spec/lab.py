@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from stoker.spec.alerting import AlertsSpec
 from stoker.spec.base import Spec
 from stoker.spec.presets import PRESETS
 
@@ -209,3 +210,4 @@ class LabSpec(Spec):
     evaluate: EvaluateSpec = EvaluateSpec()
     retention: RetentionSpec = RetentionSpec()
     worker: WorkerSpec = WorkerSpec()
+    alerts: AlertsSpec = AlertsSpec()

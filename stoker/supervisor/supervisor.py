@@ -6,6 +6,7 @@ Invariants, each of which holds after a kill -9 at any moment:
   - a run's state and the event that tells it change together; a running run without an open task is started (lane);
   - a task is in the worker's list once: its row names its place there before it is appended (workers);
   - messages are in the store exactly once, with the offset up to which they were read (ingest);
+  - an event is part of its incident once, and an alert waits in the store until it left (incidents, telling);
   - a version is published in the store only after its folder's manifest; its verdict and its promotion are one change.
 A supervisor that starts therefore needs no memory of the last one: it re-attaches to the worker and goes on.
 """
@@ -31,6 +32,7 @@ from stoker.supervisor.intake import Intake
 from stoker.supervisor.intents import Intents
 from stoker.supervisor.lane import Lane
 from stoker.supervisor.queue import Only
+from stoker.supervisor.telling import Telling
 from stoker.supervisor.workers import Workers
 from stoker.workspace import Workspace
 
@@ -94,6 +96,7 @@ class Desk:
         self.lane = Lane(context, self.workers, only)
         self.intents = Intents(context, self.inbox, self._end_asked.set)
         self.housekeeping = Housekeeping(context)
+        self.telling = Telling(context)
 
     def start(self) -> None:
         """Repair what the last supervisor left, then begin to listen."""
@@ -134,6 +137,7 @@ class Desk:
             self.lane.touch()
         is_changed |= self.lane.tick()
         self.housekeeping.tick()
+        self.telling.tick()
         return is_changed
 
     def is_busy(self) -> bool:
@@ -154,6 +158,7 @@ class Desk:
         self.workers.end()
         self.lane.let_go()
         self.workers.collect_end()
+        self.telling.tick()  # what it starts now goes on alone
 
     def _wait_for_save(self) -> None:
         deadline = time.monotonic() + SAVE_GRACE_SECONDS
