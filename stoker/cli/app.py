@@ -10,6 +10,7 @@ import typer
 from stoker import __version__
 from stoker.cli import (
     add,
+    alerts,
     config,
     data,
     demo,
@@ -53,6 +54,7 @@ def build() -> Any:
         ("run", runs.app),
         ("eval", evaluations.app),
         ("model", model.app),
+        ("alert", alerts.app),
         ("config", config.app),
     ):
         app.add_typer(group, name=name)

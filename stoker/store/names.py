@@ -17,8 +17,16 @@ _LISTS = {
     "run": "run list",
     "evaluation": "eval list",
     "trial": "train --compare FILE FILE",
+    "incident": "alert list",
 }
-_TABLES = {"dataset": t.datasets, "job": t.jobs, "run": t.runs, "evaluation": t.evaluations, "trial": t.trials}
+_TABLES = {
+    "dataset": t.datasets,
+    "job": t.jobs,
+    "run": t.runs,
+    "evaluation": t.evaluations,
+    "trial": t.trials,
+    "incident": t.incidents,
+}
 
 
 def resolve(connection: Connection, noun: str, reference: str) -> str:
