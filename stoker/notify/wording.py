@@ -6,13 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 
 _LONGEST = 1500
-_FIRST_WORDS = {"worse": "Worse", "reopened": "Back again", "reminder": "Still open", "recovered": "Over", "test": "Test"}
+_FIRST_WORDS = {
+    "worse": "Worse",
+    "reopened": "Back again",
+    "reminder": "Still open",
+    "recovered": "Over",
+    "test": "Test",
+}
 _SEVERITY_WORDS = {"info": "News", "warn": "Warning", "critical": "Critical"}
 
 
-def title_of(lab: str, incident: Any) -> str:
-    """Return the title of an incident's messages; it holds the incident's id."""
-    subject = "" if incident.subject == "lab" else f" of {incident.subject}"
+def title_of(lab: str, incident: Any, name: str | None = None) -> str:
+    """Return the title of an incident's messages; it holds the incident's id. `name`: what people call its subject."""
+    subject = "" if incident.subject == "lab" else f" of {name or incident.subject}"
     return f"{lab} {incident.id}: {incident.kind}{subject}"
 
 

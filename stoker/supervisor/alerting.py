@@ -132,7 +132,9 @@ def _by_channel(told: Told, incident_id: str) -> dict[str, list[Row[Any]]]:
 
 
 def _is_unsent(told: Told, alert: Row[Any]) -> bool:
-    return alert.state == "waiting" and alert.id not in told.sending
+    """Tell whether no sender has an alert in hand, not even one of an earlier supervisor: a try without an outcome."""
+    is_tried = alert.attempts > 0 and alert.error is None and told.now < alert.not_before
+    return alert.state == "waiting" and alert.id not in told.sending and not is_tried
 
 
 def _amend(told: Told, incident: Row[Any], alert: Row[Any], severity: str | None = None) -> None:
@@ -145,7 +147,8 @@ def _amend(told: Told, incident: Row[Any], alert: Row[Any], severity: str | None
 
 
 def _add(told: Told, incident: Row[Any], channel: str, kind: str, severity: str) -> None:
-    title, text = title_of(told.lab, incident), text_of(incident, kind)
+    name = told.transaction.scalar(select(t.datasets.c.name).where(t.datasets.c.id == incident.subject))
+    title, text = title_of(told.lab, incident, name), text_of(incident, kind)
     _insert(told, channel, kind, severity, incident.kind, incident=incident.id, title=title, text=text)
 
 

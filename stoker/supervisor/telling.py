@@ -45,7 +45,7 @@ class Telling:
         self._context, self._start = context, start
         self._senders: dict[str, process.Sender] = {}
         self._has_news = True
-        self._has_waiting = False
+        self._has_waiting = True
         self._due = 0.0
         context.store.listeners.append(lambda event: self._note_news())
 
@@ -56,11 +56,12 @@ class Telling:
         if not (self._has_news or ended or now >= self._due):
             return False
         self._has_news = False
+        self._context.refresh_settings()  # whom to tell is not a matter of the run that goes on
         try:
-            is_changed = self._enter()
-            if ended or self._has_waiting:
-                is_changed |= self._collect(ended)
-                is_changed |= self._send()
+            # What left is heard before events are entered: the end of an incident answers only what was told.
+            is_changed = self._collect(ended) if ended or self._has_waiting else False
+            is_changed |= self._enter()
+            is_changed |= self._send() if self._has_waiting else False
         except (OperationalError, OSError):
             self._has_news = True
             raise
@@ -69,12 +70,6 @@ class Telling:
             self._due = now + IDLE_SECONDS
             return False
         return is_changed
-
-    def wait_for_senders(self, seconds: float) -> None:
-        """Wait until what was handed to senders has left, and enter it: at an orderly end, and in tests."""
-        for sender in self._senders.values():
-            sender.wait(seconds)
-        self._collect(list(self._senders))
 
     def _note_news(self) -> None:
         self._has_news = True

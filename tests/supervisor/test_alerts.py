@@ -6,7 +6,6 @@ The senders here write to the journal as the real ones do, at once; real service
 from __future__ import annotations
 
 import subprocess
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -54,7 +53,7 @@ class Post:
             }
             if not self.is_silent:
                 append_record(journal_path(folder, channel), record)
-        child = subprocess.Popen([sys.executable, "-c", ""])
+        child = subprocess.Popen(["true"])
         child.wait()
         return Sender(child, [message.alert for message in messages])
 
@@ -363,6 +362,18 @@ def test_good_news_goes_where_it_is_asked_for(watch: Watch) -> None:
         ("mail", "lab: report.ready"),
     ]
     assert watch.post.last().attachment == "/lab/reports/day.html"
+
+
+def test_a_message_about_a_file_names_it(watch: Watch) -> None:
+    watch.event("warn", "file.rejected", run=None, dataset=f"d{1:012x}")
+    assert watch.post.last().title == "lab i1: rejected of f1.jsonl"
+
+
+def test_a_changed_route_holds_from_the_next_event_on(watch: Watch) -> None:
+    settings = watch.lab.workspace.settings
+    settings.write_text('[alerts]\nchannels.mail = "env:MAIL_URL"\n')
+    watch.event("warn", "run.crashed")
+    assert [name for name, _ in watch.post.sent] == ["mail"]
 
 
 def test_a_model_of_its_own_route(watch: Watch) -> None:
