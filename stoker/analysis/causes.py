@@ -62,7 +62,7 @@ CAUSES: Final[Mapping[str, tuple[Cause, ...]]] = {
         Cause("recovers", ("divergence", "loss-spike", "loss-outlier", "overfitting", "plateau", "accuracy-drop")),
     ),
     # what Stoker did about it; every other code that begins with recovery. joins
-    "recovery.resumed": (Cause("recovers", ("memory-trend",)), _DISK_GOES_ON),
+    "recovery.resumed": (Cause("recovers", ("memory-trend",)),),
     "recovery.gave-up": (Cause("worsens", ("recovery",)),),
     # the disk is the lab's: one cause, however many wait for it
     "disk-low": _opens("disk", "lab"),
@@ -95,11 +95,14 @@ CAUSES: Final[Mapping[str, tuple[Cause, ...]]] = {
     "settings.refused": _tells("settings", "lab"),
     "model.new-line": _tells("settings", "lab"),
     "trial.failed": _tells("trial", "lab"),
+    "store.put-back": _tells("store", "lab"),
+    "report.failed": _tells("report", "lab"),
     "alerts.unreachable": _opens("notifier", "channel"),
     "alerts.reachable": (Cause("recovers", ("notifier",), "channel"),),
     # by a person's hand
     "version.rolled-back": _BY_HAND,
     "version.deleted": _BY_HAND,
+    "run.change-refused": _BY_HAND,
 }
 
 SETTLES_AFTER_STEPS: Final[Mapping[str, int]] = {

@@ -201,7 +201,7 @@ def _channel_row(channel: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _note_peace(spec: AlertsSpec, mutes: dict[str, float]) -> None:
-    zone = "the machine's time" if spec.timezone == "auto" else spec.timezone
+    zone = f"time zone: {spec.timezone}"
     if spec.quiet_hours:
         note(f"quiet hours {spec.quiet_hours} ({zone}); {spec.urgent_severity} breaks through")
     if spec.digest_minutes:

@@ -6,6 +6,7 @@ each message to the channel's journal. One at a time for a channel (a lock); a w
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -51,4 +52,5 @@ def _outcome(work: dict[str, Any], message: Message) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    os._exit(status)  # a call that was given up may still hang in a thread, which an ordinary exit would wait for

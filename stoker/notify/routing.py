@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, time, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
-from stoker.spec.alerting import SEVERITIES, AlertsSpec
+from stoker.spec.alerting import MACHINE, SEVERITIES, AlertsSpec
 
 QUIET, DIGEST, TOO_MANY = "quiet hours", "digest", "too many"
 """Why a message is held back."""
@@ -73,4 +73,4 @@ def is_urgent(spec: AlertsSpec, severity: str) -> bool:
 
 def _zone(spec: AlertsSpec) -> tzinfo | None:
     """Return the lab's zone; None is the machine's own, with its changes of the clock."""
-    return None if spec.timezone == "auto" else ZoneInfo(spec.timezone)
+    return None if spec.timezone == MACHINE else ZoneInfo(spec.timezone)

@@ -18,12 +18,15 @@ from stoker.spec.base import Spec
 from stoker.spec.channels import DESKTOP, NAME_PATTERN, check_channel, shown
 
 Severity = Literal["info", "warn", "critical"]
+MACHINE: Final = "machine"
 SEVERITIES: Final = ("info", "warn", "critical")
 
 INCIDENT_KINDS: Final = (
     "crash", "failed", "hang", "non-finite", "loss-spike", "divergence", "loss-outlier", "inverted-loss",
     "gradients-exploding", "gradients-vanishing", "plateau", "overfitting", "accuracy-drop", "throughput-drop",
     "memory-trend", "recovery", "disk", "evaluation", "intake", "rejected", "waiting", "data", "checkpoint", "settings",
+    "store",
+    "report",
     "trial", "notifier", "other",
 )  # fmt: skip
 """What an incident can be; the codes of its events are in `analysis/causes`."""
@@ -60,7 +63,10 @@ class AlertsSpec(Spec):
         "",
         description='Nothing that is not urgent is sent in these hours, as in "22:00-07:00"; then all of it in one message.',
     )
-    timezone: str = Field("auto", description='Zone of the quiet hours, as in "Europe/Berlin"; "auto": the machine\'s.')
+    timezone: str = Field(
+        MACHINE,
+        description='Time zone of the quiet hours, for example "Europe/Berlin"; "machine": that of this machine.',
+    )
     urgent_severity: Severity = Field(
         "critical", description="What is at least this severe waits neither for quiet hours to end nor for a digest."
     )
@@ -126,13 +132,13 @@ class AlertsSpec(Spec):
     @field_validator("timezone")
     @classmethod
     def _is_a_zone(cls, name: str) -> str:
-        if name != "auto":
+        if name != MACHINE:
             try:
                 ZoneInfo(name)
             except (ZoneInfoNotFoundError, ValueError, OSError):
                 what = f'alerts.timezone = "{name}" is not a time zone'
                 raise _told(
-                    what, "a zone has a name of the tz database", 'as in "Europe/Berlin", "UTC" or "auto"'
+                    what, "a zone has a name of the tz database", 'as in "Europe/Berlin", "UTC" or "machine"'
                 ) from None
         return name
 

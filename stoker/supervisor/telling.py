@@ -134,9 +134,9 @@ class Telling:
 
     def _enter_silence(self, transaction: Transaction, channel: str) -> None:
         """Count a try as failed of which a sender that is over said nothing."""
-        sender = self._senders.pop(channel, None)
-        for alert_id in sender.alerts if sender is not None else ():
-            self._fail(transaction, alert_id, NO_WORD)
+        sender = self._senders.pop(channel)
+        for alert_id in sender.alerts:
+            self._fail(transaction, alert_id, f"{NO_WORD} (status {sender.child.returncode})")
 
     def _send(self) -> bool:
         """Start a sender for each channel that has something due and none at work."""

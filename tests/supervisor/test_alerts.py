@@ -38,9 +38,13 @@ class Post:
         self.down: set[str] = set()
         self.is_silent = False
         self.num_starts = 0
+        self.timeout_seconds = 0.0
 
-    def start(self, folder: Path, channel: str, url: str, messages: list[Message], *_: Any, **__: Any) -> Sender:
+    def start(
+        self, folder: Path, channel: str, url: str, messages: list[Message], timeout_seconds: float, **_: Any
+    ) -> Sender:
         self.num_starts += 1
+        self.timeout_seconds = timeout_seconds
         for message in messages:
             is_sent = channel not in self.down
             if is_sent:
@@ -362,6 +366,12 @@ def test_good_news_goes_where_it_is_asked_for(watch: Watch) -> None:
         ("mail", "lab: report.ready"),
     ]
     assert watch.post.last().attachment == "/lab/reports/day.html"
+
+
+def test_a_sender_gets_the_timeout_of_the_settings(watch: Watch) -> None:
+    watch.settings(timeout_seconds=7)
+    watch.event("warn", "run.crashed")
+    assert watch.post.timeout_seconds == 7.0
 
 
 def test_a_message_about_a_file_names_it(watch: Watch) -> None:
