@@ -125,6 +125,11 @@ class Workspace:
         return self.state / "mappings.json"
 
     @property
+    def alerts(self) -> Path:
+        """What the senders of alerts said of each, a journal and a lock for each channel."""
+        return self.state / "alerts"
+
+    @property
     def tasks(self) -> Path:
         """Folders of the small tasks (generate, merge, verify) that people ask for by hand."""
         return self.state / "tasks"
@@ -158,6 +163,6 @@ class Workspace:
         self.state.mkdir(mode=0o700, exist_ok=True)
         for folder in (
             self.intents, self.files, self.datasets, self.bases, self.runs, self.evaluations,
-            self.answers, self.tokens, self.models, self.workers, self.tasks,
+            self.answers, self.tokens, self.models, self.workers, self.tasks, self.alerts,
         ):  # fmt: skip
             folder.mkdir(exist_ok=True)

@@ -10,6 +10,7 @@ import typer
 from stoker import __version__
 from stoker.cli import (
     add,
+    alerts,
     config,
     data,
     demo,
@@ -56,6 +57,7 @@ def build() -> Any:
         ("eval", evaluations.app),
         ("model", model.app),
         ("report", reports.app),
+        ("alert", alerts.app),
         ("config", config.app),
         ("service", service.app),
     ):

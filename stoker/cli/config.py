@@ -49,8 +49,10 @@ def set_(
 
     path = current_lab().settings
     spec = set_value(path, key, value)
-    section, name = key.split(".")
-    note(f"{key} = {_toml(spec.model_dump(mode='json')[section][name])} in {path}; jobs started from now on use it")
+    section, name = key.split(".")[:2]
+    note(
+        f"{section}.{name} = {_toml(spec.model_dump(mode='json')[section][name])} in {path}; jobs started from now on use it"
+    )
 
 
 @app.command()

@@ -35,9 +35,14 @@ def explain(error: ValidationError, data: Mapping[str, Any], path: Path | None) 
 
 
 def _words(key: str, item: Any, data: Mapping[str, Any]) -> tuple[str, str, str]:
+    if item["type"] == "told":  # a validator that put its mistake into words itself
+        facts = item["ctx"]
+        return facts["what"], facts["why"], facts["remedy"]
+    setting = find_setting(key)
+    if setting is not None and len(item["loc"]) > 2 and setting.type == "a list of tables":
+        return _words_within(item, setting)
     if item["type"] == "extra_forbidden":
         return f"{key} is not a setting", "nothing would read it", nearest(key)
-    setting = find_setting(key)
     value = _value_at(data, key)
     if setting is None:
         return f"{key} = {value!r} is not a section", "settings live in sections", f"write [{key}] on a line of its own"
@@ -45,7 +50,21 @@ def _words(key: str, item: Any, data: Mapping[str, Any]) -> tuple[str, str, str]
     if item["type"] == "string_pattern_mismatch":
         return f"{key} = {_shown(value)} is not a name", _NAME_RULE, remedy
     why = f"it must be {setting.rule}" if setting.range else ""
+    if setting.type == "a table of text":  # its values are secrets
+        return f"{key} {_rule_broken(item, setting)}", 'write: name = "value"', remedy
     return f"{key} = {_shown(value)} {_rule_broken(item, setting)}", why, remedy
+
+
+def _words_within(item: Any, setting: Setting) -> tuple[str, str, str]:
+    """Tell a mistake inside a list of tables: which table, which of its keys."""
+    section, name, index, *rest = item["loc"]
+    where = f"{section}.{name}, number {int(index) + 1}"
+    inner = ".".join(str(part) for part in rest[:1])
+    if item["type"] == "extra_forbidden":
+        return f"{where}: {inner} is not a key of it", "nothing would read it", setting.description
+    if item["type"] == "missing":
+        return f"{where}: {inner} is missing", "", setting.description
+    return f"{where}: {inner or 'it'} is wrong: {item['msg'][:1].lower()}{item['msg'][1:]}", "", setting.description
 
 
 def _rule_broken(item: Any, setting: Setting) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from stoker.spec.alerting import AlertsSpec
 from stoker.spec.base import Spec
 from stoker.spec.costs import CostSpec
 from stoker.spec.guarding import GuardSpec
@@ -219,3 +220,4 @@ class LabSpec(Spec):
     report: ReportSpec = ReportSpec()
     hardware: HardwareSpec = HardwareSpec()
     cost: CostSpec = CostSpec()
+    alerts: AlertsSpec = AlertsSpec()

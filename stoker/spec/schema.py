@@ -47,6 +47,13 @@ def find_setting(key: str) -> Setting | None:
     return next((setting for setting in list_settings() if setting.key == key), None)
 
 
+def table_entry(key: str) -> tuple[Setting, str] | None:
+    """Return the setting and the entry that a key such as "alerts.channels.phone" means, or None."""
+    parent, _, entry = key.rpartition(".")
+    setting = find_setting(parent)
+    return (setting, entry) if setting is not None and setting.type == "a table of text" and entry else None
+
+
 def section_title(section: str) -> str:
     """Return what a section is about, from its spec's docstring."""
     words = (LabSpec.model_fields[section].default.__class__.__doc__ or "").strip()
@@ -72,8 +79,10 @@ def _type(member: dict[str, Any]) -> str:
         return "one of " + ", ".join(f'"{value}"' for value in member["enum"])
     names = {
         "integer": "a whole number", "number": "a number", "string": "text",
-        "boolean": "true or false", "array": "a list of text",
+        "boolean": "true or false", "array": "a list of text", "object": "a table of text",
     }  # fmt: skip
+    if "$ref" in member.get("items", {}):
+        return "a list of tables"
     return names[member["type"]]
 
 

@@ -15,7 +15,7 @@ from stoker.errors import NotFound, SettingError
 from stoker.spec.explain import nearest
 from stoker.spec.lab import LabSpec
 from stoker.spec.reading import check_settings, parse_toml
-from stoker.spec.schema import find_setting
+from stoker.spec.schema import find_setting, table_entry
 
 _HEADER = """\
 # The settings of this lab. Sparse on purpose: a key that is not here has its default.
@@ -25,15 +25,16 @@ _HEADER = """\
 
 def set_value(path: Path, key: str, text: str) -> LabSpec:
     """Set `key` ("train.epochs") to `text` as typed by a person; the file changes only if the whole of it checks."""
-    setting = find_setting(key)
+    entry = table_entry(key)
+    setting = entry[0] if entry else find_setting(key)
     if setting is None:
         raise NotFound(f"{key} is not a setting", "nothing would read it", nearest(key))
     before = path.read_bytes()
     parse_toml(before, path)
     first_error: SettingError | None = None
-    for value in _readings(text, setting.type):
+    for value in _readings(text, "" if entry else setting.type):
         document = tomlkit.parse(before.decode("utf-8"))
-        section, name = key.split(".", 1)
+        section, name = setting.key.split(".", 1)
         if section not in document:
             document.add(tomlkit.nl())
             document.add(section, tomlkit.table())
@@ -42,7 +43,12 @@ def set_value(path: Path, key: str, text: str) -> LabSpec:
             raise SettingError(
                 f"{path.name}: {section} is not a section", "", f"write [{section}] on a line of its own"
             )
-        table[name] = value
+        if entry is None:
+            table[name] = value
+        elif name in table:
+            table[name][entry[1]] = value
+        else:
+            table[name] = tomlkit.inline_table().append(entry[1], value)
         try:
             spec = check_settings(document.unwrap())
         except SettingError as error:

@@ -18,6 +18,7 @@ _LISTS = {
     "evaluation": "eval list",
     "trial": "train --compare FILE FILE",
     "report": "report list",
+    "incident": "alert list",
 }
 _TABLES = {
     "dataset": t.datasets,
@@ -26,6 +27,7 @@ _TABLES = {
     "evaluation": t.evaluations,
     "trial": t.trials,
     "report": t.reports,
+    "incident": t.incidents,
 }
 
 

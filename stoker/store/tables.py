@@ -396,9 +396,10 @@ incidents = Table(
     Column("title", Text, nullable=False),
     Column("outcome", Text),
     Column("num_events", Integer, nullable=False, default=0),
+    Column("step", Integer),  # the furthest of its run at which it was seen
     Column("opened_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
-    Column("closed_at", Float),
+    Column("closed_at", Float),  # stays when it is opened again
     Index(None, "state"),
 )
 
@@ -408,13 +409,16 @@ alerts = Table(
     Column("id", Integer, primary_key=True),
     Column("incident", String, ForeignKey("incidents.id")),
     Column("channel", String, nullable=False),
-    Column("kind", String, nullable=False),  # opened, recovered, digest, report, news, test
+    Column("kind", String, nullable=False),  # opened, worse, reopened, reminder, recovered, news, digest
     Column("severity", String, nullable=False),
     Column("title", Text, nullable=False),
     Column("text", Text, nullable=False),
-    Column("state", String, nullable=False),  # waiting, sent, failed, muted
+    Column("state", String, nullable=False),  # waiting, sent, failed, muted, gathered (in a digest)
     Column("attempts", Integer, nullable=False, default=0),
     Column("not_before", Float, nullable=False, default=0.0),
+    Column("held", String),  # why it waits: quiet hours, digest, too many
+    Column("digest", Integer),  # the alert that it was gathered into
+    Column("attachment", Text),  # path of a file that goes with it
     Column("error", Text),
     Column("created", Float, nullable=False),
     Column("sent_at", Float),

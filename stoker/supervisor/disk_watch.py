@@ -9,11 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from stoker.analysis.detectors.machine import disk_low
-from stoker.durable import MANIFEST, free_bytes
+from stoker.durable import MANIFEST, disk_use, free_bytes
 from stoker.store.records import RunRecord
 from stoker.store.store import Transaction
 from stoker.supervisor.context import Context
-from stoker.supervisor.housekeeping import CHECKPOINTS, disk_use
+from stoker.supervisor.housekeeping import CHECKPOINTS
 from stoker.supervisor.room import ask_to_make_room
 
 CHECKPOINT_FACTOR = 2.2

@@ -18,7 +18,8 @@ from stoker.mailbox.intents import Intent, answer_intent, pending_intents
 from stoker.registry import families, versions
 from stoker.store import tables as t
 from stoker.store.store import Transaction, set_fields
-from stoker.supervisor import conclude, queue, review
+from stoker.supervisor import conclude, incidents, queue, review
+from stoker.supervisor.alerting import mute, unmute
 from stoker.supervisor.context import Context
 from stoker.supervisor.inbox import Inbox
 from stoker.supervisor.intake import approve
@@ -166,6 +167,16 @@ def _roll_back_data(transaction: Transaction, fields: dict[str, Any]) -> dict[st
     return roll_back(transaction, str(fields["dataset"]))
 
 
+def _mute(transaction: Transaction, fields: dict[str, Any]) -> dict[str, Any]:
+    until = transaction.now + float(fields["seconds"])
+    mute(transaction, str(fields["name"]), until)
+    return {"until": until}
+
+
+def _unmute(transaction: Transaction, fields: dict[str, Any]) -> dict[str, Any]:
+    return {"names": unmute(transaction, fields.get("name"))}
+
+
 def _evaluate(transaction: Transaction, fields: dict[str, Any]) -> dict[str, Any]:
     against = [int(number) for number in fields.get("against") or []]
     return {"evaluation": conclude.ask_for(transaction, fields["model"], int(fields["version"]), against)}
@@ -210,6 +221,9 @@ _EFFECTS: dict[str, Effect] = {
     "model.delete": _delete,
     "eval.run": _evaluate,
     "report.record": lambda transaction, fields: {"report": record(transaction, fields)},
+    "alert.close": _on("incident", incidents.close),
+    "alert.mute": _mute,
+    "alert.unmute": _unmute,
 }
 
 

@@ -6,6 +6,7 @@ Invariants, each of which holds after a kill -9 at any moment:
   - a run's state and the event that tells it change together; a running run without an open task is started (lane);
   - a task is in the worker's list once: its row names its place there before it is appended (workers);
   - messages are in the store exactly once, with the offset up to which they were read (ingest);
+  - an event is part of its incident once, and an alert waits in the store until it left (incidents, telling);
   - a version is published in the store only after its folder's manifest; its verdict and its promotion are one change.
 A supervisor that starts therefore needs no memory of the last one: it re-attaches to the worker and goes on.
 """
@@ -34,6 +35,7 @@ from stoker.supervisor.lane import Lane
 from stoker.supervisor.queue import Only
 from stoker.supervisor.reporting import Reporting
 from stoker.supervisor.service import Service
+from stoker.supervisor.telling import Telling
 from stoker.supervisor.trouble import Trouble
 from stoker.supervisor.workers import Workers
 from stoker.workspace import Workspace
@@ -97,6 +99,7 @@ class Desk:
         self.service = Service()
         self.reporting = Reporting(context)
         self.hardware = Hardware(context, self.workers)
+        self.telling = Telling(context)
 
     def attend(self, stop: threading.Event, is_over: Callable[[], bool] | None = None) -> None:
         """Start, work until `stop` or `is_over`, end. A lost store ends it at once; the worker is left at work."""
@@ -159,6 +162,7 @@ class Desk:
         if not self.is_alone:
             self.reporting.tick()
         self.hardware.tick()
+        self.telling.tick()
         return is_changed
 
     def is_busy(self) -> bool:
@@ -180,6 +184,7 @@ class Desk:
         self.workers.end()
         self.lane.let_go()
         self.workers.collect_end()
+        self.telling.tick()  # what it starts now goes on alone
 
     def _wait_for_save(self) -> None:
         deadline = time.monotonic() + SAVE_GRACE_SECONDS

@@ -155,6 +155,7 @@ def _make_incidents() -> None:
         sa.Column("title", sa.Text(), nullable=False),
         sa.Column("outcome", sa.Text(), nullable=True),
         sa.Column("num_events", sa.Integer(), nullable=False),
+        sa.Column("step", sa.Integer(), nullable=True),
         sa.Column("opened_at", sa.Float(), nullable=False),
         sa.Column("updated_at", sa.Float(), nullable=False),
         sa.Column("closed_at", sa.Float(), nullable=True),
@@ -174,6 +175,9 @@ def _make_incidents() -> None:
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("not_before", sa.Float(), nullable=False),
+        sa.Column("held", sa.String(), nullable=True),
+        sa.Column("digest", sa.Integer(), nullable=True),
+        sa.Column("attachment", sa.Text(), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
         sa.Column("created", sa.Float(), nullable=False),
         sa.Column("sent_at", sa.Float(), nullable=True),
@@ -182,6 +186,10 @@ def _make_incidents() -> None:
     )
     op.create_index(op.f("ix_alerts_state"), "alerts", ["state"], unique=False)
     op.add_column("events", sa.Column("incident", sa.String(), nullable=True))
+    # What happened before incidents existed makes none: they begin after the last event.
+    op.execute(
+        "INSERT INTO lab (key, value) SELECT 'incidents_read_to', CAST(COALESCE(MAX(id), 0) AS TEXT) FROM events"
+    )
 
 
 def _make_reports() -> None:
