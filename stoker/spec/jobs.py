@@ -79,6 +79,15 @@ class ModelRef(Spec):
     weights_sha256: str = Field(description="Identity of the weights: of the version's weights file, or of the base.")
 
 
+class Request(Spec):
+    """What was asked of a run, by a person or by its recovery: parameters to set, or a step to go back to."""
+
+    id: str = Field(description="The same one is carried out once.")
+    kind: Literal["set", "rollback"]
+    changes: dict[str, Any] = Field({}, description="set: name to value, all of them or none.")
+    to: int | Literal["best"] = Field("best", description="rollback: the checkpoint's step.")
+
+
 class TrainJob(Spec):
     """Continue `parent` (or the base) on the new datasets and publish `output`."""
 
@@ -97,6 +106,7 @@ class TrainJob(Spec):
     train: TrainSpec
     retention: RetentionSpec
     tokens: Path = Field(description="Folder of tokenised rows (Workspace.tokens).")
+    asked: tuple[Request, ...] = Field((), description="Asked while no worker had the run: taken up at its start.")
 
 
 class ItemSet(Spec):

@@ -124,6 +124,9 @@ class TrainSpec(Spec):
         "auto",
         description='Tokens in one optimizer step, padding included. "auto": 8192 on a GPU, 4096 on a CPU, 1024 for tiny.',
     )
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] | Auto = Field(
+        "auto", description='Rows in one optimizer step, whatever their length. "auto": as many as batch_tokens holds.'
+    )
     accumulation: Annotated[int, Field(ge=1, le=1024)] | Auto = Field(
         "auto",
         description="Parts a step is split into; doubled on out-of-memory. "

@@ -1,7 +1,7 @@
 """What happens at the end of each optimizer step: the message, the guard's count, checkpoints, pause and stop.
 
-A callback of Trainer. It asks the segment to end and says why in `ending`; `run` decides what follows. It reads the
-device once a step, and writes one line. What only looks at a step is an `Observer`.
+A callback of Trainer. It asks the segment to end and says why in `ending`, or what for in `asked`; `run` and `segment` decide
+what follows. It reads the device once a step, and writes one line. What only looks at a step is an `Observer`.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 from transformers.trainer_callback import TrainerCallback, TrainerControl
 
 from stoker.errors import DiskFull, NonFinite, WorkerExit
 from stoker.mailbox.control import ControlInbox
 from stoker.mailbox.messages import Outbox
+from stoker.spec.jobs import Request
 from stoker.spec.lab import TrainSpec
 from stoker.train.checkpoint import Saved
 from stoker.train.plan import Plan
@@ -73,15 +75,21 @@ class Conductor(TrainerCallback):  # type: ignore[misc]
         make_room: Callable[[], None],
         observers: Sequence[Observer] = (),
     ) -> None:
-        self.plan, self.progress, self._spec, self._outbox, self._control = plan, progress, spec, outbox, control
+        self.progress, self._outbox, self._control = progress, outbox, control
         self._rate_at, self._save, self._make_room, self._observers = rate_at, save, make_room, observers
         self.read_loss_and_norm: Callable[[], tuple[float, float]] = lambda: (0.0, 0.0)
         self.record_rows: Callable[[int], None] = lambda step: None
-        self.ending: Ending | None = None
-        self._tokens, self._rows, self._epochs = plan.tokens.tolist(), plan.rows.tolist(), _epochs(plan)
         self._last_save = time.monotonic()
         self._steps_since_save = 0
         self._step_began = time.perf_counter()
+        self.begin(plan, spec)
+
+    def begin(self, plan: Plan, spec: TrainSpec) -> None:
+        """Conduct a segment: the steps of this plan, under these settings."""
+        self.plan, self._spec = plan, spec
+        self.ending: Ending | None = None
+        self.asked: list[Request] = []
+        self._tokens, self._rows, self._epochs = plan.tokens.tolist(), plan.rows.tolist(), _epochs(plan)
 
     def on_train_begin(self, args: Any, state: Any, control: TrainerControl, **kwargs: Any) -> None:
         self._step_began = time.perf_counter()
@@ -96,7 +104,7 @@ class Conductor(TrainerCallback):  # type: ignore[misc]
         self.ending = self._not_finite() or (None if is_last else self._asked_to_end())
         if not is_last and (self._is_save_due() or (self.ending and self.ending.exit is WorkerExit.PAUSED)):
             self.save()
-        if self.ending is not None:
+        if self.ending is not None or self.asked:
             control.should_training_stop = True
         self._step_began = time.perf_counter()
 
@@ -145,8 +153,11 @@ class Conductor(TrainerCallback):  # type: ignore[misc]
 
     def _asked_to_end(self) -> Ending | None:
         for request in self._control.read():
-            if request.get("kind") in ("pause", "stop"):
-                return Ending(WorkerExit.PAUSED, str(request.get("reason") or request["kind"]))
+            kind = request.get("kind")
+            if kind in ("pause", "stop"):
+                return Ending(WorkerExit.PAUSED, str(request.get("reason") or kind))
+            if kind in ("set", "rollback"):
+                self.asked.append(Request.model_validate(request["request"]))
         return None
 
     def _is_save_due(self) -> bool:
@@ -164,11 +175,9 @@ class Conductor(TrainerCallback):  # type: ignore[misc]
 
 
 def _epochs(plan: Plan) -> list[float]:
-    """Return how many epochs are done after each step, to three places."""
-    done: list[float] = []
-    counts = {int(epoch): int((plan.epoch == epoch).sum()) for epoch in set(plan.epoch.tolist())}
-    seen = dict.fromkeys(counts, 0)
-    for epoch in plan.epoch.tolist():
-        seen[epoch] += 1
-        done.append(round(epoch + seen[epoch] / counts[epoch], 3))
-    return done
+    """Return how many epochs are done after each step, to three places: by sequences, so that a new batch size moves nothing."""
+    sizes, done = np.diff(plan.offsets), np.cumsum(np.diff(plan.offsets))
+    before = {epoch: int(sizes[plan.epoch < epoch].sum()) for epoch in np.unique(plan.epoch).tolist()}
+    counts = {epoch: int(sizes[plan.epoch == epoch].sum()) for epoch in before}
+    ends = zip(plan.epoch.tolist(), done.tolist(), strict=True)
+    return [round(epoch + (end - before[epoch]) / counts[epoch], 3) for epoch, end in ends]

@@ -30,8 +30,12 @@ class GuardedAdamW(torch.optim.AdamW):
         decayed = [p for name, p in self.named.items() if p.ndim >= 2 and not _NO_DECAY.search(name)]
         kept = {id(p) for p in decayed}
         groups = [
-            {"params": decayed, "weight_decay": weight_decay},
-            {"params": [p for p in self.named.values() if id(p) not in kept], "weight_decay": 0.0},
+            {"params": decayed, "weight_decay": weight_decay, "is_decayed": True},
+            {
+                "params": [p for p in self.named.values() if id(p) not in kept],
+                "weight_decay": 0.0,
+                "is_decayed": False,
+            },
         ]
         super().__init__([group for group in groups if group["params"]], lr=lr, betas=betas, fused=True)
         self.watched: Tensor | None = None
@@ -53,6 +57,12 @@ class GuardedAdamW(torch.optim.AdamW):
             self.found_inf = (~is_finite).to(torch.float32).reshape(())
             return super().step()
         return super().step() if bool(is_finite) else None
+
+    def set_decay(self, weight_decay: float) -> None:
+        """Change the weight decay of the parameters that have one."""
+        for group in self.param_groups:
+            if group["is_decayed"]:
+                group["weight_decay"] = weight_decay
 
     def moments(self) -> Moments:
         """Return the moments by name, `exp_avg.PARAMETER` and so on; the tensors are the live ones."""

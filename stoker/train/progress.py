@@ -12,7 +12,10 @@ _TAIL = 50
 
 @dataclass
 class Progress:
-    """`step` counts finished optimizer steps, skipped ones included. Losses are nats per trained token."""
+    """`step` counts finished optimizer steps, skipped ones included. Losses are nats per trained token.
+
+    `leg` counts the rollbacks before (see `course`).
+    """
 
     step: int = 0
     tokens: int = 0
@@ -24,6 +27,7 @@ class Progress:
     best_loss: float | None = None
     best_step: int | None = None
     last_losses: list[float] = field(default_factory=list)
+    leg: int = 0
 
     def add(self, loss: float, norm: float, tokens: int, rows: int) -> bool:
         """Count a finished step; return whether it was applied."""
