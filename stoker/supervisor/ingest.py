@@ -18,6 +18,7 @@ from stoker.mailbox.journal import JournalReader
 from stoker.mailbox.messages import MESSAGES
 from stoker.store import tables as t
 from stoker.store.store import Transaction, set_fields
+from stoker.supervisor import steering
 
 Message = dict[str, Any]
 _STEP = ("loss", "learning_rate", "grad_norm", "tokens", "rows", "seconds", "epoch", "fence", "time")
@@ -107,6 +108,8 @@ def enter_run(transaction: Transaction, run_id: str, messages: Sequence[Message]
         elif kind == "damaged":
             text = f"{run_id}: {message['folder']} is damaged and was set aside: {message['file']}: {message['reason']}"
             transaction.event("warn", "checkpoint.damaged", text, run=run_id, time=message["time"])
+        elif kind == "change":
+            steering.enter_change(transaction, run_id, message)
         elif kind == "event":
             _enter_event(transaction, message, run=run_id)
     # After "started", which sets the step back to the checkpoint's: a batch may hold both.
