@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from stoker.spec.base import Spec
 from stoker.spec.presets import PRESETS
+from stoker.spec.watching import WatchSpec
 
 Auto = Literal["auto"]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -212,3 +213,4 @@ class LabSpec(Spec):
     evaluate: EvaluateSpec = EvaluateSpec()
     retention: RetentionSpec = RetentionSpec()
     worker: WorkerSpec = WorkerSpec()
+    watch: WatchSpec = WatchSpec()
