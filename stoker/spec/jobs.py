@@ -13,6 +13,8 @@ from pydantic import Field, TypeAdapter
 
 from stoker.spec.base import Spec
 from stoker.spec.lab import Auto, CheckSpec, EvaluateSpec, IntakeSpec, ModelSpec, RetentionSpec, SplitSpec, TrainSpec
+from stoker.spec.recovery import RecoverSpec
+from stoker.spec.watching import WatchSpec
 
 JOB = "job.json"
 
@@ -106,6 +108,8 @@ class TrainJob(Spec):
     train: TrainSpec
     retention: RetentionSpec
     tokens: Path = Field(description="Folder of tokenised rows (Workspace.tokens).")
+    watch: WatchSpec = WatchSpec()
+    recover: RecoverSpec = RecoverSpec()
     asked: tuple[Request, ...] = Field((), description="Asked while no worker had the run: taken up at its start.")
 
 

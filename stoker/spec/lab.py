@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from stoker.spec.base import Spec
 from stoker.spec.presets import PRESETS
+from stoker.spec.recovery import RecoverSpec
 from stoker.spec.watching import WatchSpec
 
 Auto = Literal["auto"]
@@ -214,3 +215,4 @@ class LabSpec(Spec):
     retention: RetentionSpec = RetentionSpec()
     worker: WorkerSpec = WorkerSpec()
     watch: WatchSpec = WatchSpec()
+    recover: RecoverSpec = RecoverSpec()

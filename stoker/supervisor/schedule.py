@@ -171,6 +171,8 @@ def _first_job(
         model=spec.model,
         train=spec.train,
         retention=spec.retention,
+        watch=spec.watch,
+        recover=spec.recover,
         tokens=workspace.tokens,
     )
 

@@ -1,7 +1,7 @@
 """The course of a run: everything that makes it differ from its job, in `course.jsonl` of its folder.
 
     {"kind": "set", "request", "step", "changes": {name: [old, new]}, "reason"}      holds from that step on
-    {"kind": "leave-out", "request", "step", "rows": [[dataset, row], ...], "reason"}  these rows train no more
+    {"kind": "leave-out", "request", "step", "rows": [[dataset, row], ...], "changes", "reason"}  these rows train no more
     {"kind": "rollback", "request", "leg", "from", "to", "changes", "reason"}        the run goes on from step `to`
     {"kind": "refused", "request", "changes": {name: [old, new]}, "step", "reason"}  asked, and not carried out
 
@@ -72,6 +72,10 @@ class Course:
     def count(self, kind: str, by: str = "") -> int:
         """Return how many entries of a kind there are; `by`: of requests that begin so."""
         return sum(entry["kind"] == kind and entry["request"].startswith(by) for entry in self.entries)
+
+    def count_changes(self, name: str, by: str) -> int:
+        """Return how often requests that begin with `by` changed a parameter."""
+        return sum(name in entry.get("changes", ()) and entry["request"].startswith(by) for entry in self.entries)
 
     def turns(self) -> list[Turn]:
         """Return the turns of the present leg, in order; of several at one step only what they come to."""

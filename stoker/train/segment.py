@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from stoker.analysis.detectors.watch import Watch
 from stoker.mailbox.control import ControlInbox
 from stoker.mailbox.messages import Outbox
 from stoker.mailbox.row_losses import RowLossWriter
@@ -27,6 +28,7 @@ from stoker.train.checkpoint import Checkpoints, Saved, Snapshot
 from stoker.train.conductor import Conductor, Ending
 from stoker.train.course import Course, next_turn_step
 from stoker.train.fit import apply_memory, first_memory, fit_memory, free_memory, is_out_of_memory, tighter
+from stoker.train.healing import Healer
 from stoker.train.line import LineKey
 from stoker.train.optimizer import GuardedAdamW
 from stoker.train.plan import Plan
@@ -36,7 +38,7 @@ from stoker.train.replan import Laid, Row, relaid, without
 from stoker.train.resolve import Settings, resolve_settings
 from stoker.train.rows import TrainingRows
 from stoker.train.schedule import rate_factor
-from stoker.train.steering import RolledBack, steer, tell
+from stoker.train.steering import RolledBack, heal, steer, tell
 from stoker.train.steps import PlannedSteps, StepLoader
 from stoker.train.trainer import SegmentTrainer, training_arguments
 
@@ -66,6 +68,7 @@ class Run:
     row_losses: RowLossWriter | None = None
 
     def __post_init__(self) -> None:
+        self.watch = Watch(self.job.watch)
         self.laid = Laid(self.first_plan, self.first_plan.total_steps)
 
     @property
@@ -79,6 +82,7 @@ class Run:
                 parameter.copy_(snapshot.weights[name])
         self.optimizer.load_moments(snapshot.moments)
         self.progress, self.memory, self.snapshot = snapshot.progress, snapshot.memory, snapshot
+        self.watch = Watch(self.job.watch, snapshot.progress.watch)
 
     def save(self) -> Saved:
         """Publish a checkpoint of this very moment, then delete what is no longer kept."""
@@ -112,6 +116,8 @@ class Run:
             if turn.step > self.progress.step:
                 break
             settings = self.settings_with(turn.live)
+            if turn.is_rollback and turn.step == self.progress.step:
+                self.watch.restart()
             is_reshaped = turn.step == self.progress.step and _shape(settings) != _shape(self.settings)
             self.laid = self.laid_with(settings, turn.step, turn.left_out - left_out)
             self.settings, left_out = settings, turn.left_out
@@ -169,7 +175,7 @@ def _train(run: Run) -> Ending | RolledBack | None:
         conductor.begin(run.plan, run.settings.train)
         try:
             _train_segment(run, conductor, put_generators)
-        except (torch.OutOfMemoryError, RuntimeError) as error:
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
             put_generators = _go_on_drawing()
@@ -181,7 +187,7 @@ def _train(run: Run) -> Ending | RolledBack | None:
         if conductor.ending is not None:
             return conductor.ending
         put_generators = _go_on_drawing()
-        back = steer(run, conductor.asked)
+        back = conductor.back or steer(run, conductor.asked)
         if back is not None:
             return back
         if run.progress.step < run.plan.total_steps:
@@ -220,9 +226,11 @@ def _tell_plan(run: Run) -> None:
 
 
 def _conductor(run: Run) -> Conductor:
+    healer = Healer(run.job.recover, run.watch, run.progress, run.course, run.outbox)
     return Conductor(
         run.plan, run.progress, run.settings.train, run.outbox, run.control,
         rate_at=run.rate_at, save=run.save, make_room=run.checkpoints.drop_spares,
+        guard=run.optimizer, healer=healer, heal=functools.partial(heal, run),
     )  # fmt: skip
 
 

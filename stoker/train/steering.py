@@ -17,7 +17,10 @@ from stoker.train.course import Entry, turn_at
 from stoker.train.resolve import Settings
 
 if TYPE_CHECKING:
+    from stoker.train.healing import Remedy
     from stoker.train.segment import Run
+
+_HALF = 0.5
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,20 @@ def steer(run: Run, requests: Sequence[Request]) -> RolledBack | None:
     return None
 
 
+def heal(run: Run, remedies: Sequence[Remedy]) -> RolledBack | None:
+    """Carry out what the run's recovery decided."""
+    for remedy in remedies:
+        known = run.course.find(remedy.request)
+        if known is not None:
+            tell(run, known)
+        elif remedy.action == "rollback":
+            request = Request(id=remedy.request, kind="rollback")
+            return roll_back(run, request, remedy.reason, is_rate_halved=remedy.is_rate_halved)
+        else:
+            _put_right(run, remedy)
+    return None
+
+
 def set_live(run: Run, request: Request, reason: str = "asked") -> bool:
     """Change parameters from the present step on, all or none; return whether it was done."""
     old = {name: in_force(run.settings, name) for name in request.changes}
@@ -61,15 +78,21 @@ def set_live(run: Run, request: Request, reason: str = "asked") -> bool:
     return True
 
 
-def roll_back(run: Run, request: Request, reason: str, rate: float | None = None) -> RolledBack | None:
-    """Go back to a checkpoint, on with another learning rate if one is given; None (told) when that can't be."""
-    step = run.progress.step
-    changes = {} if rate is None else {"learning_rate": [run.settings.learning_rate, rate]}
+def roll_back(run: Run, request: Request, reason: str, *, is_rate_halved: bool = False) -> RolledBack | None:
+    """Go back to a checkpoint, and on from there; None (told) when that can't be.
+
+    The halved rate is half of the lower one of those in force here and there: what went wrong may be a rate set since.
+    """
+    step, rate = run.progress.step, None
     try:
         to = _target(run, request.to)
     except UserError as error:
         _refuse(run, request, {"rollback": [step, request.to]}, str(error))
         return None
+    if is_rate_halved:
+        there = run.settings_with(turn_at(run.course.turns(), to).live).learning_rate
+        rate = _HALF * min(run.settings.learning_rate, there)
+    changes = {} if rate is None else {"learning_rate": [run.settings.learning_rate, rate]}
     leg = run.course.leg + 1
     _make(run, {
         "kind": "rollback", "request": request.id, "leg": leg, "from": step, "to": to, "changes": changes, "reason": reason,
@@ -89,6 +112,8 @@ def tell(run: Run, entry: Entry) -> None:
     request, step = entry["request"], entry.get("step", entry.get("to"))
     state = "rejected" if entry["kind"] == "refused" else "applied"
     changes: dict[str, Any] = dict(entry.get("changes", {}))
+    if entry.get("rows"):
+        _tell_left_out(run, entry)
     if entry["kind"] == "rollback":
         changes["rollback"] = [entry["from"], entry["to"]]
     for name, (old, new) in changes.items():
@@ -101,6 +126,48 @@ def in_force(settings: Settings, name: str) -> Any:
     """Return a live parameter's present value; "auto" where it follows from others."""
     resolved = name in ("learning_rate", "batch_tokens", "accumulation")
     return getattr(settings if resolved else settings.train, name)
+
+
+def _put_right(run: Run, remedy: Remedy) -> None:
+    """Put the batches of some steps aside, halve the rate, or both, as one entry."""
+    step, rate = run.progress.step, run.settings.learning_rate
+    changes = {"learning_rate": [rate, _HALF * rate]} if remedy.is_rate_halved else {}
+    rows = sorted({row for number in remedy.steps for row in _new_rows(run, number)})
+    _make(run, {
+        "kind": "leave-out" if rows else "set", "request": remedy.request, "step": step, "rows": rows, "changes": changes,
+        "reason": remedy.reason,
+    })  # fmt: skip
+    if rows:
+        text = f"{len(rows)} rows are put aside for review: {remedy.reason}"
+        run.outbox.event("warn", "recovery.batch-quarantined", text, step=step, rows=len(rows))
+    if changes:
+        text = f"learning rate {_shown(rate)} -> {_shown(_HALF * rate)} after step {step}: {remedy.reason}"
+        run.outbox.event("warn", "recovery.rate-halved", text, step=step, old=rate, new=_HALF * rate)
+
+
+def _new_rows(run: Run, step: int) -> list[tuple[int, int]]:
+    """Return (dataset, row) of the rows of a finished step that the run's own file brought."""
+    return [
+        (dataset, int(run.rows.lengths[dataset].row_index[sequence]))
+        for dataset, sequence in run.plan.items(step - 1)
+        if dataset < len(run.rows.new)
+    ]
+
+
+def _tell_left_out(run: Run, entry: Entry) -> None:
+    for dataset in sorted({dataset for dataset, _ in entry["rows"]}):
+        tokens = run.rows.encoded[dataset]
+        rows = [
+            {
+                "row": tokens.row_ids[row],
+                "line": int(tokens.lines[row]),
+                "code": "loss-spike",
+                "reason": entry["reason"],
+            }
+            for number, row in entry["rows"]
+            if number == dataset
+        ]
+        run.outbox.send("quarantined", dataset=run.plan.datasets[dataset], rows=rows)
 
 
 def _make(run: Run, entry: Entry) -> None:
