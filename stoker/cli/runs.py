@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from stoker.cli import units
+from stoker.cli import steering, units
 from stoker.cli.console import AsJson, note, print_facts, print_json, print_table, say
 from stoker.cli.costs import cost_facts, costs, priced
 from stoker.cli.forecast import run_eta
@@ -17,7 +17,7 @@ from stoker.cli.lab import ask_supervisor, current_lab, open_reader
 from stoker.cli.pace import pace, recent_metrics
 from stoker.cli.series import series
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Runs: list, look at, follow, pause, stop.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Runs: list, look at, follow, pause, stop, steer.")
 app.command()(series)
 app.command()(costs)
 
@@ -49,7 +49,7 @@ def list_(as_json: AsJson = False) -> None:
 
 @app.command()
 def show(run: RunId = "@latest", as_json: AsJson = False) -> None:
-    """Show one run."""
+    """Show one run, what was changed on its way, and what happened, in order."""
     reader = open_reader()
     run_id = reader.resolve("run", run)
     detail = reader.run_detail(run_id)
@@ -81,6 +81,7 @@ def show(run: RunId = "@latest", as_json: AsJson = False) -> None:
             ("folder", reader.workspace.run(run_id)),
         ]
     )
+    steering.story(detail)
 
 
 @app.command()
@@ -140,6 +141,11 @@ def resume(run: RunId = "@latest") -> None:
 def stop(run: RunId = "@latest") -> None:
     """Stop a run at its next step, with a checkpoint. `queue retry` takes its job up again."""
     _steer("run.stop", run, "stops at the next step")
+
+
+app.command("set")(steering.set_)
+app.command()(steering.skip)
+app.command()(steering.rollback)
 
 
 def _steer(intent: str, run: str, what_follows: str) -> None:

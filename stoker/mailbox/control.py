@@ -2,6 +2,8 @@
 
 {"kind": "pause", "id": n}    checkpoint at the next step boundary and end with exit 75
 {"kind": "stop", "id": n}     the same, and the run is over
+{"kind": "set", "id": n, "request": {...}}       change parameters at the next step boundary (spec.jobs.Request)
+{"kind": "rollback", "id": n, "request": {...}}  go back to a checkpoint and on from there
 
 A worker that is asked to end by a signal sees that as a pause of whatever it works on, with `reason` "signal".
 """

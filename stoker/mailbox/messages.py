@@ -11,6 +11,8 @@ the supervisor ingests these, and a folder's messages alone can rebuild its part
     skipped     step, reason, loss, grad_norm                     a non-finite step that was not applied
     checkpoint  step, folder, seconds, bytes, is_best, loss
     damaged     folder, file, reason                              a checkpoint set aside
+    change      request, name, old, new, state (applied, rejected), step, reason   a parameter, from that step on; may come again
+    rollback    request, from_step, to_step, leg, reason          the run goes on from `to_step`
     event       severity (info, warn, critical), code, text, data
     result      the evaluation's comparisons and verdict, or a task's own output
     text        index, text                                      a piece of generated text

@@ -13,6 +13,8 @@ from pydantic import Field, TypeAdapter
 
 from stoker.spec.base import Spec
 from stoker.spec.lab import Auto, CheckSpec, EvaluateSpec, IntakeSpec, ModelSpec, RetentionSpec, SplitSpec, TrainSpec
+from stoker.spec.recovery import RecoverSpec
+from stoker.spec.watching import WatchSpec
 
 JOB = "job.json"
 
@@ -79,6 +81,15 @@ class ModelRef(Spec):
     weights_sha256: str = Field(description="Identity of the weights: of the version's weights file, or of the base.")
 
 
+class Request(Spec):
+    """What was asked of a run, by a person or by its recovery: parameters to set, or a step to go back to."""
+
+    id: str = Field(description="The same one is carried out once.")
+    kind: Literal["set", "rollback"]
+    changes: dict[str, Any] = Field({}, description="set: name to value, all of them or none.")
+    to: int | Literal["best"] = Field("best", description="rollback: the checkpoint's step.")
+
+
 class TrainJob(Spec):
     """Continue `parent` (or the base) on the new datasets and publish `output`."""
 
@@ -102,6 +113,9 @@ class TrainJob(Spec):
         ge=1,
         description="A step is split into at least so many parts: raised when the kernel ended the worker for memory.",
     )
+    watch: WatchSpec = WatchSpec()
+    recover: RecoverSpec = RecoverSpec()
+    asked: tuple[Request, ...] = Field((), description="Asked while no worker had the run: taken up at its start.")
 
 
 class ItemSet(Spec):

@@ -16,6 +16,7 @@ from stoker.spec.costs import CostSpec
 from stoker.spec.guarding import GuardSpec
 from stoker.spec.hardware import HardwareSpec
 from stoker.spec.presets import PRESETS
+from stoker.spec.recovery import RecoverSpec
 from stoker.spec.reports import ReportSpec
 from stoker.spec.watching import WatchSpec
 
@@ -130,6 +131,9 @@ class TrainSpec(Spec):
         "auto",
         description='Tokens in one optimizer step, padding included. "auto": 8192 on a GPU, 4096 on a CPU, 1024 for tiny.',
     )
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] | Auto = Field(
+        "auto", description='Rows in one optimizer step, whatever their length. "auto": as many as batch_tokens holds.'
+    )
     accumulation: Annotated[int, Field(ge=1, le=1024)] | Auto = Field(
         "auto",
         description="Parts a step is split into; doubled on out-of-memory. "
@@ -221,3 +225,4 @@ class LabSpec(Spec):
     hardware: HardwareSpec = HardwareSpec()
     cost: CostSpec = CostSpec()
     alerts: AlertsSpec = AlertsSpec()
+    recover: RecoverSpec = RecoverSpec()

@@ -83,7 +83,7 @@ def runs(connection: Connection) -> list[dict[str, Any]]:
 
 
 def run_detail(connection: Connection, run_id: str) -> dict[str, Any]:
-    """One run with why it is in its state, its checkpoints and the starts of a worker on it."""
+    """One run with why it is in its state, the starts of a worker on it, what was changed on its way, and what happened."""
     row = connection.execute(select(t.runs).where(t.runs.c.id == run_id)).first()
     if row is None:
         raise NotFound(f"no run {run_id!r}", "", "run: stoker run list")
@@ -95,8 +95,13 @@ def run_detail(connection: Connection, run_id: str) -> dict[str, Any]:
     more = (
         "job", "parent", "phase", "checkpoint_step", "attempts", "code", "reason", "created", "started_at", "ended_at"
     )  # fmt: skip
+    c = t.changes
+    asked = connection.execute(select(c).where(c.c.run == run_id).order_by(c.c.id))
+    told = ("request", "name", "old", "new", "state", "step", "reason", "asked_at", "at")
     return _run(row) | {
         **{name: row._mapping[name] for name in more},
+        "changes": [{name: change._mapping[name] for name in told} for change in asked],
+        "events": events(connection, run=run_id, limit=1000),
         "starts": [
             {"worker": start.worker, "fence": start.fence, "state": start.state, "exit": start.exit, "time": start.time}
             for start in starts

@@ -21,7 +21,7 @@ from stoker.mailbox.messages import MESSAGES
 from stoker.store import tables as t
 from stoker.store.series import forget_after
 from stoker.store.store import Transaction, set_fields
-from stoker.supervisor import measured
+from stoker.supervisor import measured, steering
 
 Message = dict[str, Any]
 _CAN_WAIT = (b'"kind":"step"', b'"kind":"layers"')
@@ -129,6 +129,8 @@ def _enter_other(transaction: Transaction, run_id: str, message: Message) -> Non
     elif kind == "damaged":
         text = f"{run_id}: {message['folder']} is damaged and was set aside: {message['file']}: {message['reason']}"
         transaction.event("warn", "checkpoint.damaged", text, run=run_id, time=message["time"])
+    elif kind == "change":
+        steering.enter_change(transaction, run_id, message)
     elif kind == "event":
         _enter_event(transaction, message, run=run_id)
 

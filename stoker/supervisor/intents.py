@@ -18,7 +18,7 @@ from stoker.mailbox.intents import Intent, answer_intent, pending_intents
 from stoker.registry import families, versions
 from stoker.store import tables as t
 from stoker.store.store import Transaction, set_fields
-from stoker.supervisor import conclude, incidents, queue, review
+from stoker.supervisor import conclude, incidents, queue, review, steering
 from stoker.supervisor.alerting import mute, unmute
 from stoker.supervisor.context import Context
 from stoker.supervisor.inbox import Inbox
@@ -63,6 +63,10 @@ class Intents:
             return {}
         if intent.kind == "train":
             return self._train(intent.fields)
+        if intent.kind == "run.rollback":
+            folder = self._context.workspace.run(str(intent.fields["run"]))
+            with self._context.store.transaction() as transaction:
+                return steering.roll_back_run(transaction, folder, {**intent.fields, "request": intent.id})
         if intent.kind == "data.review":
             with self._context.store.transaction() as transaction:
                 return review.decide(transaction, self._context.workspace, intent.fields)
@@ -72,7 +76,7 @@ class Intents:
         if effect is None:
             raise UsageError(f"unknown intent {intent.kind!r}", "this supervisor does not know it", "update Stoker")
         with self._context.store.transaction() as transaction:
-            result = effect(transaction, intent.fields)
+            result = effect(transaction, {**intent.fields, "request": intent.id})
         if intent.kind == "model.delete":
             with self._context.store.transaction() as transaction:
                 versions.retire_deleted(transaction, self._context.workspace)
@@ -124,6 +128,7 @@ def stop_run(transaction: Transaction, run_id: str) -> None:
         set_fields(transaction, t.runs, run.id, wanted="stop")
         return
     set_fields(transaction, t.runs, run.id, state="stopped", code="asked", reason=None, ended_at=transaction.now)
+    steering.reject_requests(transaction, run.id, "the run was stopped")
     transaction.event("info", "run.stopped", f"{run.id} is stopped at step {run.step}", run=run.id)
 
 
@@ -215,6 +220,8 @@ _EFFECTS: dict[str, Effect] = {
     "run.pause": _on("run", pause_run),
     "run.resume": _on("run", resume_run),
     "run.stop": _on("run", stop_run),
+    "run.skip": _on("run", steering.skip_run),
+    "run.set": steering.set_run,
     "model.promote": _promote,
     "model.rollback": _rollback,
     "model.pin": _pin,

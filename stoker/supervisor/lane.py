@@ -25,7 +25,7 @@ from stoker.mailbox.messages import MESSAGES
 from stoker.store import tables as t
 from stoker.store.records import WAITING_CODES, AssignmentRecord, RunRecord
 from stoker.store.store import Transaction
-from stoker.supervisor import conclude, ingest, queue, recover, schedule, trials
+from stoker.supervisor import conclude, ingest, queue, recover, schedule, steering, trials
 from stoker.supervisor.context import Context
 from stoker.supervisor.housekeeping import make_room
 from stoker.supervisor.pulse import Pulse
@@ -307,10 +307,14 @@ class Lane:
         for found in self._open:
             if found.task.kind != "train":
                 continue
+            folder, fence = Path(found.task.folder), found.task.fence
             with self._context.store.transaction() as transaction:
                 wanted = queue.get_run(transaction, found.task.subject).wanted
+                requested = steering.requested(transaction, found.task.subject)
+            for request in requested:
+                send_control(folder, request.kind, id=fence, request=request.model_dump(mode="json"))
             if wanted is not None:
-                send_control(Path(found.task.folder), "stop" if wanted == "stop" else "pause", id=found.task.fence)
+                send_control(folder, "stop" if wanted in ("stop", "skip") else "pause", id=fence)
 
     def _has_begun(self, found: _Open) -> bool:
         self._listen(found, is_last=True)

@@ -27,6 +27,7 @@ from stoker.supervisor import queue, rejection, room
 from stoker.supervisor.context import Context
 from stoker.supervisor.ingest import Message
 from stoker.supervisor.intake import copy_of
+from stoker.supervisor.steering import reject_requests
 
 LEAST_FREE_BYTES = 64 << 20
 SCARCE_BYTES = 8 << 20
@@ -49,6 +50,9 @@ def run_ended(context: Context, transaction: Transaction, run_id: str, finished:
         _refused(context, transaction, run, finished)
     else:
         run_crashed(context, transaction, run_id, reason or f"exit {exit}")
+    ended = queue.get_run(transaction, run_id)
+    if ended.state in ("done", "failed", "stopped"):
+        reject_requests(transaction, run_id, f"the run was over ({ended.state}) before it could take it up")
 
 
 def run_crashed(context: Context, transaction: Transaction, run_id: str, reason: str) -> None:
@@ -155,12 +159,13 @@ def _paused(transaction: Transaction, run: RunRecord) -> None:
     if run.wanted in WAITING_CODES:
         room.paused(transaction, run)
         return
-    is_stop = run.wanted == "stop"
+    is_stop = run.wanted in ("stop", "skip")
     values: dict[str, Any] = {"ended_at": transaction.now} if is_stop else {}
     state = "stopped" if is_stop else "paused"
-    code = {"stop": "asked", "pause": "asked", "down": "down"}[run.wanted]
+    code = {"stop": "asked", "skip": "skipped", "pause": "asked", "down": "down"}[run.wanted]
     set_fields(transaction, t.runs, run.id, state=state, code=code, reason=None, wanted=None, **values)
-    transaction.event("info", f"run.{state}", f"{run.id} is {state} at step {run.step}", run=run.id)
+    word = "skipped" if code == "skipped" else state
+    transaction.event("info", f"run.{word}", f"{run.id} is {word} at step {run.step}", run=run.id)
 
 
 def _disk_full(context: Context, transaction: Transaction, run: RunRecord, finished: Message) -> None:

@@ -20,7 +20,7 @@ from stoker.spec.jobs import JOB, BaseRef, ModelRef, PrepareJob, TrainJob
 from stoker.store import tables as t
 from stoker.store.records import AssignmentRecord, RunRecord, VersionRecord
 from stoker.store.store import Transaction, set_fields
-from stoker.supervisor import queue
+from stoker.supervisor import queue, steering
 from stoker.supervisor.context import Context
 from stoker.supervisor.workers import Workers, assign
 
@@ -130,14 +130,15 @@ def _resolve(context: Context, transaction: Transaction, run: RunRecord) -> None
 
 
 def _job(context: Context, transaction: Transaction, run: RunRecord, fence: int) -> TrainJob:
-    """Return the run's job: the one it began with under a new fence, or a fresh one."""
+    """Return the run's job: the one it began with under a new fence, or a fresh one; with what was asked of it meanwhile."""
+    asked = steering.requested(transaction, run.id)
     try:
         written = TrainJob.model_validate_json((context.workspace.run(run.id) / JOB).read_bytes())
     except FileNotFoundError:
         assert run.model is not None and run.version is not None
         parent = find_version(transaction, run.model, run.parent)
-        return _first_job(context, transaction, run, parent, run.model, run.version, fence)
-    return written.model_copy(update={"fence": fence})
+        written = _first_job(context, transaction, run, parent, run.model, run.version, fence)
+    return written.model_copy(update={"fence": fence, "asked": asked})
 
 
 def _first_job(
@@ -170,6 +171,8 @@ def _first_job(
         model=spec.model,
         train=spec.train,
         retention=spec.retention,
+        watch=spec.watch,
+        recover=spec.recover,
         tokens=workspace.tokens,
     )
 

@@ -1,20 +1,58 @@
-"""How sequences share an optimizer step: length buckets (padded), or best-fit packing (no padding).
+"""How sequences share an optimizer step: length buckets (padded), best-fit packing (no padding), or a fixed number of them.
 
-Both take lengths and give steps of indices, each within a budget of computed positions; a sequence longer than the
-budget is a step of its own. They decide no order of steps.
+The first two take lengths and give steps of indices, each within a budget of computed positions; a sequence longer
+than the budget is a step of its own. Lengths are sorted among a window of steps only, so that what was mixed stays mixed.
 """
 
 from __future__ import annotations
 
 import bisect
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 
+_WINDOW_STEPS = 256  # lengths are sorted among about this many steps, so that old and new stay mixed over the run
 _JITTER = 0.005  # lengths are sorted with this much noise, so that rows meet other rows in the next epoch
 _LEAST_FILL = 0.97  # a step that is at least half full ends before its padding passes the rest
+
+
+@dataclass(frozen=True)
+class StepSize:
+    """What a step holds: `rows` sequences, or where that is None as many as compute at most `tokens` positions."""
+
+    tokens: int
+    rows: int | None
+    is_packed: bool
+
+    def num_windows(self, lengths: Ints) -> int:
+        num_steps = len(lengths) / self.rows if self.rows else int(lengths.sum()) / self.tokens
+        return max(1, round(num_steps / _WINDOW_STEPS))
+
+    def fill(self, lengths: Ints, rng: np.random.Generator) -> list[Ints]:
+        if self.rows:
+            return count_steps(lengths, self.rows, rng)
+        return (pack_steps if self.is_packed else fill_steps)(lengths, self.tokens, rng)
+
+
+def lay_out(lengths: Ints, size: StepSize, rng: np.random.Generator) -> list[Ints]:
+    """Return steps of indices in the order in which they are trained, laid out window after window."""
+    num_windows = size.num_windows(lengths)
+    window = np.minimum((np.cumsum(lengths) - 1) * num_windows // int(lengths.sum()), num_windows - 1)
+    steps: list[Ints] = []
+    for number in range(num_windows):
+        inside = np.flatnonzero(window == number)
+        filled = size.fill(lengths[inside], rng)
+        steps += [inside[filled[which]] for which in rng.permutation(len(filled))]
+    return steps
+
+
+def count_steps(lengths: Ints, rows: int, rng: np.random.Generator) -> list[Ints]:
+    """Group sequences of like length, `rows` to a step; the last may hold fewer."""
+    order = _jittered_descending(lengths, rng)
+    return [order[start : start + rows] for start in range(0, len(order), rows)]
 
 
 def fill_steps(lengths: Ints, budget: int, rng: np.random.Generator) -> list[Ints]:

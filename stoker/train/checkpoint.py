@@ -160,6 +160,21 @@ class Checkpoints:
             for folder in set(self.folders()) - set(kept):
                 retire(folder)
 
+    def verified_steps(self) -> list[int]:
+        """Return the steps of the checkpoints that verify, in order."""
+        return [int(folder.name.removeprefix("step-")) for folder in self.folders() if self._verifies(folder)]
+
+    def retire_abandoned(self, is_abandoned: Callable[[int, int], bool]) -> None:
+        """Delete the checkpoints whose (leg, step) lies on a way that the run went back from."""
+        for folder in self.folders():
+            try:
+                progress = _read_state(folder, _verified_manifest(folder)["step"])["progress"]
+            except Damaged:
+                continue  # whoever looks for the newest names it
+            if is_abandoned(progress.leg, progress.step):
+                self._verified.discard(folder.name)
+                retire(folder)
+
     def drop_spares(self) -> None:
         """Delete all but the newest that verifies: room for the next one."""
         folders = self.folders()

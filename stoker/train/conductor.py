@@ -1,7 +1,7 @@
 """What happens at the end of each optimizer step: the message, the guard's count, checkpoints, pause and stop.
 
-A callback of Trainer. It asks the segment to end and says why in `ending`; `run` decides what follows. It reads the
-device once a step, and writes one line. What only looks at a step is an `Observer`.
+A callback of Trainer. It asks the segment to end and says why in `ending`, or what for in `asked`; `run` and `segment` decide
+what follows. It reads the device once a step, and writes one line. What only looks at a step is an `Observer`.
 """
 
 from __future__ import annotations
@@ -11,15 +11,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 from transformers.trainer_callback import TrainerCallback, TrainerControl
 
 from stoker.errors import DiskFull, NonFinite, WorkerExit
 from stoker.mailbox.control import ControlInbox
 from stoker.mailbox.messages import Outbox
+from stoker.spec.jobs import Request
 from stoker.spec.lab import TrainSpec
 from stoker.train.checkpoint import Saved
+from stoker.train.healing import Healer, Remedy
+from stoker.train.optimizer import GuardedAdamW
 from stoker.train.plan import Plan
 from stoker.train.progress import Progress
+from stoker.train.steering import RolledBack
 
 _RETRY_SECONDS = 1.0
 
@@ -55,7 +60,8 @@ class Observer(Protocol):
 
 
 class Conductor(TrainerCallback):  # type: ignore[misc]
-    """`rate_at` gives the learning rate of a step; `save` publishes a checkpoint, `make_room` deletes older ones.
+    """`rate_at` gives the learning rate of a step; `save` publishes a checkpoint, `make_room` deletes older ones, `heal` carries
+    out what the healer decides.
 
     `observers` look at each step after its message.
     """
@@ -71,17 +77,30 @@ class Conductor(TrainerCallback):  # type: ignore[misc]
         rate_at: Callable[[int], float],
         save: Callable[[], Saved],
         make_room: Callable[[], None],
+        guard: GuardedAdamW,
+        healer: Healer,
+        heal: Callable[[Sequence[Remedy]], RolledBack | None],
         observers: Sequence[Observer] = (),
     ) -> None:
-        self.plan, self.progress, self._spec, self._outbox, self._control = plan, progress, spec, outbox, control
+        self.progress, self._outbox, self._control = progress, outbox, control
+        self._guard, self._healer, self._heal = guard, healer, heal
         self._rate_at, self._save, self._make_room, self._observers = rate_at, save, make_room, observers
         self.read_loss_and_norm: Callable[[], tuple[float, float]] = lambda: (0.0, 0.0)
         self.record_rows: Callable[[int], None] = lambda step: None
-        self.ending: Ending | None = None
-        self._tokens, self._rows, self._epochs = plan.tokens.tolist(), plan.rows.tolist(), _epochs(plan)
+        self.back: RolledBack | None = None
         self._last_save = time.monotonic()
         self._steps_since_save = 0
         self._step_began = time.perf_counter()
+        self.begin(plan, spec)
+
+    def begin(self, plan: Plan, spec: TrainSpec) -> None:
+        """Conduct a segment: the steps of this plan, under these settings."""
+        self.plan, self._spec = plan, spec
+        self.ending: Ending | None = None
+        self.asked: list[Request] = []
+        self._is_healed = False
+        self._limit_loss()
+        self._tokens, self._rows, self._epochs = plan.tokens.tolist(), plan.rows.tolist(), _epochs(plan)
 
     def on_train_begin(self, args: Any, state: Any, control: TrainerControl, **kwargs: Any) -> None:
         self._step_began = time.perf_counter()
@@ -93,16 +112,22 @@ class Conductor(TrainerCallback):  # type: ignore[misc]
         for observer in self._observers:
             observer.after_step(facts)
         is_last = self.progress.step >= self.plan.total_steps
-        self.ending = self._not_finite() or (None if is_last else self._asked_to_end())
-        if not is_last and (self._is_save_due() or (self.ending and self.ending.exit is WorkerExit.PAUSED)):
+        self._heal_after(facts, is_last=is_last)
+        self.ending = self._not_finite() if self.back is None else None
+        if self.ending is None and not is_last:
+            self.ending = self._asked_to_end()
+        if not (is_last or self.back) and (
+            self._is_save_due() or (self.ending and self.ending.exit is WorkerExit.PAUSED)
+        ):
             self.save()
-        if self.ending is not None:
+        if self.ending is not None or self.asked or self._is_healed:
             control.should_training_stop = True
         self._step_began = time.perf_counter()
 
     def save(self) -> None:
         """Save a checkpoint; without space free some, try once more, and end the run if there is still none."""
         loss = self.progress.close_stretch()
+        self.progress.watch = self._healer.watch.to_json()
         try:
             self._save_and_tell(loss)
         except DiskFull as error:
@@ -117,9 +142,22 @@ class Conductor(TrainerCallback):  # type: ignore[misc]
             self.ending = Ending(WorkerExit.NON_FINITE, str(error))
         self._last_save, self._steps_since_save = time.monotonic(), 0
 
+    def _heal_after(self, facts: StepFacts, *, is_last: bool) -> None:
+        """Carry out what the step calls for, before a checkpoint could make it forgotten; the segment ends with it."""
+        remedies = self._healer.after_step(
+            facts.step, facts.loss, facts.grad_norm, is_applied=facts.is_applied, is_last=is_last,
+            max_skipped=self._spec.max_skipped_steps,
+        )  # fmt: skip
+        if remedies:
+            self._is_healed, self.back = True, self._heal(remedies)
+        self._limit_loss()
+
+    def _limit_loss(self) -> None:
+        self._guard.loss_limit = self.loss_limit = self._healer.loss_limit()
+
     def _report(self, loss: float, norm: float) -> StepFacts:
         step = self.progress.step
-        is_applied = self.progress.add(loss, norm, self._tokens[step], self._rows[step])
+        is_applied = self.progress.add(loss, norm, self._tokens[step], self._rows[step], self.loss_limit)
         self._steps_since_save += 1
         facts = StepFacts(
             step + 1, loss, norm, self._rate_at(step), self._tokens[step], self._rows[step],
@@ -133,20 +171,25 @@ class Conductor(TrainerCallback):  # type: ignore[misc]
             return facts
         what = "loss" if loss - loss != 0 else "gradient"
         reason = f"the {what} is not finite; the step was not applied"
+        if loss > self.loss_limit:
+            reason = f"the loss {loss:.4g} is a spike (limit {self.loss_limit:.4g}); the step was not applied"
         self._outbox.send("skipped", step=step + 1, reason=reason, loss=loss, grad_norm=norm)
         return facts
 
     def _not_finite(self) -> Ending | None:
         in_a_row = self.progress.num_skipped_in_a_row
-        if in_a_row >= self._spec.max_skipped_steps:
+        if in_a_row >= self._spec.max_skipped_steps and self._healer.ends_at_non_finite():
             reason = f"{in_a_row} steps in a row were not finite (train.max_skipped_steps); the last checkpoint stays"
             return Ending(WorkerExit.NON_FINITE, f"step {self.progress.step}: {reason}")
         return None
 
     def _asked_to_end(self) -> Ending | None:
         for request in self._control.read():
-            if request.get("kind") in ("pause", "stop"):
-                return Ending(WorkerExit.PAUSED, str(request.get("reason") or request["kind"]))
+            kind = request.get("kind")
+            if kind in ("pause", "stop"):
+                return Ending(WorkerExit.PAUSED, str(request.get("reason") or kind))
+            if kind in ("set", "rollback"):
+                self.asked.append(Request.model_validate(request["request"]))
         return None
 
     def _is_save_due(self) -> bool:
@@ -164,11 +207,9 @@ class Conductor(TrainerCallback):  # type: ignore[misc]
 
 
 def _epochs(plan: Plan) -> list[float]:
-    """Return how many epochs are done after each step, to three places."""
-    done: list[float] = []
-    counts = {int(epoch): int((plan.epoch == epoch).sum()) for epoch in set(plan.epoch.tolist())}
-    seen = dict.fromkeys(counts, 0)
-    for epoch in plan.epoch.tolist():
-        seen[epoch] += 1
-        done.append(round(epoch + seen[epoch] / counts[epoch], 3))
-    return done
+    """Return how many epochs are done after each step, to three places: by sequences, so that a new batch size moves nothing."""
+    sizes, done = np.diff(plan.offsets), np.cumsum(np.diff(plan.offsets))
+    before = {epoch: int(sizes[plan.epoch < epoch].sum()) for epoch in np.unique(plan.epoch).tolist()}
+    counts = {epoch: int(sizes[plan.epoch == epoch].sum()) for epoch in before}
+    ends = zip(plan.epoch.tolist(), done.tolist(), strict=True)
+    return [round(epoch + (end - before[epoch]) / counts[epoch], 3) for epoch, end in ends]

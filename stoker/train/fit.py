@@ -77,7 +77,7 @@ def fit_memory(
         try:
             for step in _heaviest(plan):
                 _compute(model, loss, steps, step)
-        except (torch.OutOfMemoryError, RuntimeError) as error:
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
             logger.warning("the memory fit failed with %s: %s", memory, error)

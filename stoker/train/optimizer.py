@@ -1,12 +1,13 @@
 """AdamW with the finite guard, and its moments by parameter name.
 
-A step whose loss or gradient norm is not finite changes nothing: on a CPU it is not taken, on a GPU the fused kernel
+A step whose loss or gradient norm is not finite, or whose loss is a spike, changes nothing: on a CPU it is not taken, on a GPU the fused kernel
 itself leaves the weights alone, so that no value has to be read back first. Moments are plain tensors named after
 their parameters, never a pickle, so that a later run of the line can go on with them.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -21,7 +22,10 @@ Moments = dict[str, Tensor]
 
 
 class GuardedAdamW(torch.optim.AdamW):
-    """Set `watched` to a scalar that is finite only if loss and gradients are, then `step`. Fused: one pass."""
+    """Set `watched` to a scalar that is finite only if loss and gradients are, then `step`. Fused: one pass.
+
+    A step whose `loss` is above `loss_limit` changes nothing either.
+    """
 
     def __init__(
         self, named: Iterable[tuple[str, nn.Parameter]], *, lr: float, betas: tuple[float, float], weight_decay: float
@@ -30,11 +34,17 @@ class GuardedAdamW(torch.optim.AdamW):
         decayed = [p for name, p in self.named.items() if p.ndim >= 2 and not _NO_DECAY.search(name)]
         kept = {id(p) for p in decayed}
         groups = [
-            {"params": decayed, "weight_decay": weight_decay},
-            {"params": [p for p in self.named.values() if id(p) not in kept], "weight_decay": 0.0},
+            {"params": decayed, "weight_decay": weight_decay, "is_decayed": True},
+            {
+                "params": [p for p in self.named.values() if id(p) not in kept],
+                "weight_decay": 0.0,
+                "is_decayed": False,
+            },
         ]
         super().__init__([group for group in groups if group["params"]], lr=lr, betas=betas, fused=True)
         self.watched: Tensor | None = None
+        self.loss: Tensor | None = None
+        self.loss_limit = math.inf
         self.found_inf: Tensor | None = None
         for parameter in self.named.values():
             self.state[parameter] = {
@@ -48,11 +58,19 @@ class GuardedAdamW(torch.optim.AdamW):
         """Update the weights unless what is watched is not finite."""
         watched, self.watched = self.watched, None
         assert watched is not None and closure is None, "the guard needs the loss and the norm of this very step"
-        is_finite = torch.isfinite(watched)
+        is_well = torch.isfinite(watched)
+        if self.loss is not None and self.loss_limit < math.inf:
+            is_well = is_well & (self.loss <= self.loss_limit)
         if watched.is_cuda:
-            self.found_inf = (~is_finite).to(torch.float32).reshape(())
+            self.found_inf = (~is_well).to(torch.float32).reshape(())
             return super().step()
-        return super().step() if bool(is_finite) else None
+        return super().step() if bool(is_well) else None
+
+    def set_decay(self, weight_decay: float) -> None:
+        """Change the weight decay of the parameters that have one."""
+        for group in self.param_groups:
+            if group["is_decayed"]:
+                group["weight_decay"] = weight_decay
 
     def moments(self) -> Moments:
         """Return the moments by name, `exp_avg.PARAMETER` and so on; the tensors are the live ones."""

@@ -20,10 +20,9 @@ import orjson
 from numpy.typing import NDArray
 
 from stoker.durable import write_atomic
-from stoker.train.buckets import fill_steps, pack_steps
+from stoker.train.buckets import StepSize, lay_out
 
 PLAN = "plan.npz"
-_WINDOW_STEPS = 256  # lengths are sorted among about this many steps, so that old and new stay mixed over the run
 
 Ints = NDArray[np.int64]
 
@@ -99,24 +98,26 @@ def make_plan(
     batch_tokens: int,
     packing: bool,
     seed: int,
+    batch_size: int | None = None,
 ) -> Plan:
     """Lay out a run over the usable rows of `new`, with round(replay * rows * epochs) rows of `earlier` mixed in.
 
     Positions computed in a step stay within `batch_tokens`, except where a single sequence is longer than that: it is
-    a step of its own. Epochs do not overlap.
+    a step of its own. With `batch_size` a step holds so many sequences instead. Epochs do not overlap.
     """
     rng = np.random.default_rng([seed, len(new), len(earlier)])
     data = [*new, *earlier]
     num_new_rows = sum(len(part.usable_rows) for part in new)
     drawn = _draw_replay(earlier, round(replay * num_new_rows * epochs), rng)
-    layout = _Layout(data, len(new), batch_tokens, packing, rng)
+    layout = Layout(data, len(new), StepSize(batch_tokens, batch_size, packing), rng)
     for epoch in range(epochs):
         share = drawn[len(drawn) * epoch // epochs : len(drawn) * (epoch + 1) // epochs]
         layout.add_epoch(epoch, share)
+    asked = {} if batch_size is None else {"batch_size": batch_size}
     return layout.plan(
         {
             "seed": seed, "epochs": epochs, "replay": replay, "batch_tokens": batch_tokens, "packing": packing,
-            "rows": num_new_rows, "inputs": plan_inputs(data, len(new)),
+            "rows": num_new_rows, "inputs": plan_inputs(data, len(new)), **asked,
         }
     )  # fmt: skip
 
@@ -198,34 +199,32 @@ def _even_quotas(sizes: Ints, count: int, rng: np.random.Generator) -> Ints:
     return quotas
 
 
-class _Layout:
+class Layout:
     """Collects the steps of the epochs."""
 
-    def __init__(
-        self, data: Sequence[Lengths], num_new: int, budget: int, packing: bool, rng: np.random.Generator
-    ) -> None:
-        self.data, self.num_new, self.budget, self.packing, self.rng = data, num_new, budget, packing, rng
+    def __init__(self, data: Sequence[Lengths], num_new: int, size: StepSize, rng: np.random.Generator) -> None:
+        self.data, self.num_new, self.size, self.rng = data, num_new, size, rng
         self.steps: list[NDArray[np.int64]] = []  # each [n, 2]: dataset, sequence
         self.step_epochs: list[int] = []
 
     def add_epoch(self, epoch: int, replay_rows: NDArray[np.int64]) -> None:
-        """Mix the epoch's new and replayed sequences evenly, then lay out window after window."""
+        """Mix the epoch's new and replayed sequences evenly, then lay them out."""
         fresh = self.rng.permutation(self._fresh())
         again = self._again(replay_rows)
         places = np.concatenate([_places(len(fresh), self.rng), _places(len(again), self.rng)])
-        items = np.concatenate([fresh, again])[np.argsort(places, kind="stable")]
-        if not len(items):
-            return
-        lengths = self._lengths(items)
-        num_windows = max(1, round(int(lengths.sum()) / (self.budget * _WINDOW_STEPS)))
-        window = np.minimum((np.cumsum(lengths) - 1) * num_windows // int(lengths.sum()), num_windows - 1)
-        for number in range(num_windows):
-            inside = items[window == number]
-            lay = pack_steps if self.packing else fill_steps
-            steps = lay(self._lengths(inside), self.budget, self.rng)
-            for which in self.rng.permutation(len(steps)):
-                self.steps.append(inside[steps[which]])
-                self.step_epochs.append(epoch)
+        self.add_items(epoch, np.concatenate([fresh, again])[np.argsort(places, kind="stable")])
+
+    def add_items(self, epoch: int, items: NDArray[np.int64]) -> None:
+        """Lay out these sequences, which stand in the order in which they should meet."""
+        if len(items):
+            steps = lay_out(self._lengths(items), self.size, self.rng)
+            self.steps += [items[step] for step in steps]
+            self.step_epochs += [epoch] * len(steps)
+
+    def add_step(self, epoch: int, items: NDArray[np.int64]) -> None:
+        """Take a step over as it is."""
+        self.steps.append(items)
+        self.step_epochs.append(epoch)
 
     def plan(self, facts: dict[str, Any]) -> Plan:
         items = np.concatenate(self.steps) if self.steps else np.zeros((0, 2), dtype=np.int64)
@@ -234,7 +233,7 @@ class _Layout:
         is_replay = items[:, 0] >= self.num_new
         tokens = _sums(lengths, offsets)
         padded = tokens
-        if not self.packing and len(self.steps):
+        if not self.size.is_packed and len(self.steps):
             padded = np.maximum.reduceat(lengths, offsets[:-1]) * np.diff(offsets)
         return Plan(
             datasets=tuple(part.dataset for part in self.data),

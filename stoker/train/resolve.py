@@ -22,12 +22,13 @@ _NUMERIC = ("warmup_fraction", "decay_fraction", "weight_decay", "max_grad_norm"
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run trains with. `betas` are AdamW's."""
+    """What a run trains with. `betas` are AdamW's; `batch_size` None: a step is counted in tokens."""
 
     model: ModelSpec
     train: TrainSpec
     learning_rate: float
     batch_tokens: int
+    batch_size: int | None
     accumulation: int
     max_length: int
     betas: tuple[float, float]
@@ -68,6 +69,7 @@ def resolve_settings(job: TrainJob, base_folder: Path, hardware: Hardware) -> Se
         train=train,
         learning_rate=rate if train.learning_rate == "auto" else train.learning_rate,
         batch_tokens=batch,
+        batch_size=None if train.batch_size == "auto" else train.batch_size,
         accumulation=min(parts, 1024) if train.accumulation == "auto" else train.accumulation,
         max_length=longest_row(train.max_length, base_folder),
         betas=(0.9, 0.95) if is_tiny else (0.9, 0.999),

@@ -40,6 +40,10 @@ class TrainingRows:
     encoded: list[EncodedSet]
     proof: str
 
+    @property
+    def lengths(self) -> list[Lengths]:
+        return [*self.new, *self.earlier]
+
 
 def gather_rows(job: TrainJob, tokenizer: Any, max_length: int, outbox: Outbox) -> TrainingRows:
     """Tokenise and prove every dataset of the job. MaskProofFailed names file and line; InvalidInput: nothing fits."""

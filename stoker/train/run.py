@@ -6,6 +6,7 @@ that verifies, bit for bit on a CPU; published twice it is published once. The s
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from stoker.model.resident import Resident
 from stoker.spec.jobs import TrainJob
 from stoker.train.checkpoint import Checkpoints, Identity, Snapshot
 from stoker.train.conductor import Ending
+from stoker.train.course import Course
 from stoker.train.line import LineKey, LiveLine, copy_to_ask, keep_live, take_live
 from stoker.train.optimizer import GuardedAdamW, moment_shapes, trainable
 from stoker.train.plan import PLAN, Plan, load_plan, make_plan, plan_inputs, save_plan
@@ -29,6 +31,7 @@ from stoker.train.publish import parent_moments, publish_version, published
 from stoker.train.resolve import Settings, resolve_settings
 from stoker.train.rows import PROOF, TrainingRows, gather_rows, tiny_rows
 from stoker.train.segment import Run, train_segments
+from stoker.train.steering import RolledBack
 
 LOCK = "lock"
 
@@ -74,7 +77,12 @@ class _Outcome:
         self.job, self.folder, self.outbox, self.control, self.resident = job, folder, outbox, control, resident
 
     def reach(self) -> dict[str, Any] | Ending:
-        """Return the published version's facts, or why there is none yet."""
+        """Return the published version's facts, or why there is none yet. A rollback is a resume from further back."""
+        while isinstance(outcome := self._go(), RolledBack):
+            gc.collect()
+        return outcome
+
+    def _go(self) -> dict[str, Any] | Ending | RolledBack:
         job, outbox = self.job, self.outbox
         outbox.phase("load")
         hardware = resolve_hardware(job.train)
@@ -101,8 +109,9 @@ class _Outcome:
             weight_decay=job.train.weight_decay,
         )  # fmt: skip
         run = Run(
-            job, self.folder, settings, hardware, plan, rows, loaded, optimizer, outbox, self.control,
-            Checkpoints(self.folder, identity, job.retention.checkpoints), key, line.loss if line else None,
+            job, self.folder, base_folder, settings, hardware, plan, rows, loaded, optimizer, outbox, self.control,
+            Checkpoints(self.folder, identity, job.retention.checkpoints), Course(self.folder), key,
+            line.loss if line else None,
         )  # fmt: skip
         self._start(run, line)
         ending = self._train(run)
@@ -115,6 +124,8 @@ class _Outcome:
             "epochs": train.epochs, "replay": train.replay, "batch_tokens": settings.batch_tokens,
             "packing": hardware.packing, "seed": train.seed,
         }  # fmt: skip
+        if settings.batch_size is not None:
+            asked["batch_size"] = settings.batch_size
         path = self.folder / PLAN
         stored = load_plan(path)
         inputs = plan_inputs([*rows.new, *rows.earlier], len(rows.new))
@@ -129,6 +140,8 @@ class _Outcome:
 
     def _start(self, run: Run, line: LiveLine | None) -> None:
         """Take up the newest checkpoint, else the parent's moments; tell where the run begins."""
+        if run.course.leg:
+            run.checkpoints.retire_abandoned(run.course.is_abandoned)
         snapshot = run.checkpoints.newest(
             {name: tuple(p.shape) for name, p in run.optimizer.named.items()},
             moment_shapes(run.optimizer.named.items()),
@@ -148,7 +161,7 @@ class _Outcome:
             precision=run.hardware.precision, resumed_from=snapshot.step if snapshot else None, started_at=_started_at(),
         )  # fmt: skip
 
-    def _train(self, run: Run) -> Ending | None:
+    def _train(self, run: Run) -> Ending | RolledBack | None:
         try:
             return train_segments(run)
         except DiskFull as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 
-def rate_factor(step: int, total_steps: int, warmup_fraction: float, decay_fraction: float) -> float:
+def rate_factor(step: float, total_steps: int, warmup_fraction: float, decay_fraction: float) -> float:
     """Return what the peak rate is multiplied by at `step` (from 0): rises linearly, holds, falls linearly.
 
     The first step already learns (1/w of the peak) and the last one still does (1/d of it): zero lies at the step

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, TrainerCallback
 
+from stoker.faults import fault_factor
 from stoker.mailbox.row_losses import RowLoss
 from stoker.model.device import Hardware
 from stoker.model.loss import Loss, label_losses
@@ -80,8 +81,11 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
             self.optimizer = self._guard  # accelerate's wrapper searches the disk for a package in every step
         whole: Tensor | None = None
         self._owners, self._nll_of_parts = inputs.owners, []
+        factor = fault_factor("step.loss")
         for part in inputs.parts:
             loss = self.compute_loss(model, part, num_items_in_batch=inputs.num_items)
+            if factor is not None:
+                loss = loss * factor
             self._nll_of_parts.append(label_losses(self._loss))
             self.accelerator.backward(loss)
             whole = loss.detach() if whole is None else whole + loss.detach()
@@ -99,7 +103,7 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
 
     def _clip_grad_norm(self, model: nn.Module) -> Tensor:
         norm = clip_gradients(self._parameters, self.args.max_grad_norm)
-        self._guard.watched = self._step_loss + norm
+        self._guard.watched, self._guard.loss = self._step_loss + norm, self._step_loss.float()
         self.loss_and_norm = torch.stack([self._step_loss.float(), norm.float()])
         return norm
 

@@ -164,3 +164,11 @@ def test_parts_of_a_step_hold_every_sequence_once_and_none_is_empty(lengths, par
 def test_parts_are_balanced():
     parts = [sum([100] * 16 if s == slice(0, 16) else [100] * (s.stop - s.start)) for s in split_step([100] * 16, 4)]
     assert parts == [400] * 4
+
+
+def test_a_step_may_be_counted_in_rows_instead_of_tokens():
+    new = realistic("a", 50, 1)
+    plan = make_plan([new], [], epochs=2, replay=0, batch_tokens=1000, packing=False, seed=1, batch_size=7)
+    sizes = np.diff(plan.offsets)
+    assert set(sizes.tolist()) == {7, 1} and sizes.sum() == 100
+    assert plan.sha256() != make_plan([new], [], epochs=2, replay=0, batch_tokens=1000, packing=False, seed=1).sha256()
