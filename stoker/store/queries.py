@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row, and_, case, func, literal, or_, select
 from stoker.errors import NotFound
 from stoker.store import tables as t
 from stoker.store.families import datasets_of, keepers, models_of, place_of, standings, words_for
+from stoker.store.records import plain
 from stoker.store.trial_queries import compared_with, trial_of_run
 
 LIVE_STATES = ("queued", "running", "paused", "parked")
@@ -231,7 +232,7 @@ def events(
         of_run = select(t.evaluations.c.id).where(t.evaluations.c.run == run)
         condition = and_(condition, or_(e.c.run == run, e.c.evaluation.in_(of_run)))
     rows = connection.execute(select(e).where(condition).order_by(e.c.id.desc()).limit(limit)).all()
-    return [dict(row._mapping) for row in reversed(rows)]
+    return [plain(row) for row in reversed(rows)]
 
 
 def lab_value(connection: Connection, key: str, default: Any = None) -> Any:

@@ -8,6 +8,11 @@ from typing import Any, Self
 from sqlalchemy import Row
 
 
+def plain(row: Row[Any]) -> dict[str, Any]:
+    """Return a row's columns under plain names: those of SQLAlchemy are a string type that JSON refuses as keys."""
+    return {str(name): value for name, value in row._mapping.items()}
+
+
 @dataclass(frozen=True)
 class _Record:
     @classmethod

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Select, and_, func, or_, select
 from stoker.errors import NotFound
 from stoker.store import tables as t
 from stoker.store.queries import comparisons, lab_value, verdict
+from stoker.store.records import plain
 from stoker.store.series_queries import load
 
 _TOLD_ELSEWHERE = (
@@ -268,4 +269,4 @@ def report(connection: Connection, report_id: str) -> dict[str, Any]:
 
 def _rows(connection: Connection, statement: Select[Any]) -> Rows:
     # The names of columns are a kind of str of SQLAlchemy's own, which orjson takes for no key.
-    return [{str(name): value for name, value in row._mapping.items()} for row in connection.execute(statement)]
+    return [plain(row) for row in connection.execute(statement)]

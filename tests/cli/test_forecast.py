@@ -7,13 +7,14 @@ from typing import Any
 
 import orjson
 import pytest
-from sqlalchemy import insert, update
+from sqlalchemy import update
 
 from stoker.mailbox.journal import JournalWriter
 from stoker.mailbox.messages import MESSAGES
 from stoker.mailbox.paces import run_pace
 from stoker.store import tables as t
 from stoker.store.store import Store
+from stoker.supervisor import measured
 from stoker.workspace import Workspace
 
 Stoker = Callable[..., Any]
@@ -74,9 +75,8 @@ def test_a_run_under_way_is_judged_by_its_own_steps_and_shown_with_its_interval(
     store = Store(history.store)
     store.claim()
     with store.transaction() as transaction:
-        for step in range(1, 21):
-            row = {"run": "r2", "step": step, "loss": 1.0, "tokens": 1000, "seconds": 2.0, "fence": 1, "time": 0.0}
-            transaction.execute(insert(t.metrics).values(**row))
+        steps = [{"kind": "step", "step": step, "loss": 1.0, "tokens": 1000, "seconds": 2.0} for step in range(1, 21)]
+        measured.enter(transaction, "r2", steps)
     store.close()
     eta = stoker("run", "show", "r2", "--json").json()["eta"]
     assert eta["low"] < eta["seconds"] == 200 < eta["high"]

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
 
 from stoker.mailbox.journal import JournalWriter
 from stoker.mailbox.messages import MESSAGES
-from stoker.store import tables as t
 from stoker.store.store import Store
+from stoker.supervisor import measured
 from stoker.workspace import Workspace
 
 Stoker = Callable[..., Any]
@@ -25,9 +24,10 @@ def long_run(history: Workspace) -> Workspace:
     store = Store(history.store)
     store.claim()
     with store.transaction() as transaction:
-        for step in range(4, 301):
-            row = {"run": "r1", "step": step, "loss": 4 * math.exp(-step / 80), "fence": 1, "time": 0.0, "tokens": 1000}
-            transaction.execute(insert(t.metrics).values(**row, learning_rate=1e-3, grad_norm=None))
+        steps = [
+            {"kind": "step", "step": step, "loss": 4 * math.exp(-step / 80), "tokens": 1000} for step in range(4, 301)
+        ]
+        measured.enter(transaction, "r1", [{**step, "learning_rate": 1e-3} for step in steps])
     store.close()
     journal = JournalWriter(history.run("r1") / MESSAGES)
     for step in range(30, 301, 30):
