@@ -71,6 +71,7 @@ bench: setup
 	$(BIN)/python benchmarks/intake.py
 	$(BIN)/python benchmarks/gate.py
 	$(BIN)/python benchmarks/verdict_aa.py
+	$(BIN)/python benchmarks/eta.py
 
 docs: setup
 	$(BIN)/python -m stoker.cli.reference docs/reference
