@@ -71,6 +71,8 @@ bench: setup
 	$(BIN)/python benchmarks/intake.py
 	$(BIN)/python benchmarks/gate.py
 	$(BIN)/python benchmarks/verdict_aa.py
+	$(BIN)/python benchmarks/eta.py
+	$(BIN)/python benchmarks/detectors.py
 
 docs: setup
 	$(BIN)/python -m stoker.cli.reference docs/reference

@@ -1,10 +1,12 @@
 """Remaining time with an interval: from this run's steps, from past runs, and from the size of a file. Pure.
 
-From steps: look back as far as there is to go, `LEAST_WINDOW` steps at least; remaining steps times their mean. Steps in
-a row are alike (a busy neighbour, a stretch of long rows), so the interval comes from the means of `_BLOCKS` blocks, not
-from single steps (batch means: Schmeiser, Operations Research 30, 1982), and from a share that speed drifts by anyway.
-From past runs: seconds for their size, in logarithms, since speeds differ by factors. Pauses are in none of them. How
-often the intervals hold is measured by `benchmarks/eta.py`. Nothing heavy is imported: commands use it on every refresh.
+From steps: look back as far as there is to go, `LEAST_WINDOW` steps at least; remaining steps times their mean. The
+interval is a factor either way, made of the scatter of single steps, of how much the means of ten blocks of steps differ
+beyond that scatter (a busy neighbour, a stretch of long rows: batch means, Schmeiser, Operations Research 30, 1982), which
+grows with how much further there is to go than was seen, and of a share that speed drifts by anyway. The two constants
+are fitted to recorded runs; `benchmarks/eta.py` measures how often the intervals hold. From past runs: seconds for their
+size, in logarithms, since speeds differ by factors. Pauses are in none of them. Nothing heavy is imported: commands use
+it on every refresh.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from typing import Any
 
 LEAST_WINDOW = 50
 _BLOCKS = 10
-_DRIFT = 0.04
+_DRIFT, _DRIFT_OF_BLOCKS = 0.04, 1.5
+_WIDEST = 3.0
 _PRIOR_SPREAD, _PRIOR_RUNS = 0.35, 3
 
 
@@ -41,12 +44,16 @@ def estimate_eta(step_seconds: Sequence[float], remaining_steps: int, confidence
     seen = [seconds for seconds in step_seconds[-max(LEAST_WINDOW, remaining_steps) :] if math.isfinite(seconds)]
     if len(seen) < 2:
         return None
-    mean, blocks = statistics.fmean(seen), _block_means(seen)
-    block_steps = len(seen) / len(blocks)
-    scatter = statistics.stdev(blocks) * math.sqrt(1 / len(blocks) + block_steps / remaining_steps)
-    spread = math.hypot(scatter, _DRIFT * mean)
-    seconds, half = remaining_steps * mean, remaining_steps * spread * _quantile(confidence, len(blocks) - 1)
-    return Eta(seconds, max(remaining_steps * min(seen) * (1 - _DRIFT), seconds - half), seconds + half)
+    mean = statistics.fmean(seen)
+    if mean <= 0:
+        return None
+    blocks = _blocks(seen)
+    scatter = statistics.variance(seen) * (1 / len(seen) + 1 / remaining_steps)
+    regimes = _DRIFT_OF_BLOCKS * _between(blocks) * (1 + remaining_steps / len(seen))
+    spread = math.sqrt((scatter + regimes) / mean**2 + _DRIFT**2)
+    factor = math.exp(min(_WIDEST, spread * _quantile(confidence, len(blocks) - 1)))
+    seconds = remaining_steps * mean
+    return Eta(seconds, seconds / factor, seconds * factor)
 
 
 def estimate_from_past(past: Sequence[tuple[float, float]], size: float, confidence: float = 0.8) -> Eta | None:
@@ -72,10 +79,16 @@ def in_turn(etas: Iterable[Eta]) -> Eta:
     return Eta(sum(e.seconds for e in each), sum(e.low for e in each), sum(e.high for e in each))
 
 
-def _block_means(values: Sequence[float]) -> list[float]:
+def _blocks(values: Sequence[float]) -> list[Sequence[float]]:
     num = min(_BLOCKS, len(values))
     edges = [round(place * len(values) / num) for place in range(num + 1)]
-    return [statistics.fmean(values[begin:end]) for begin, end in itertools.pairwise(edges)]
+    return [values[begin:end] for begin, end in itertools.pairwise(edges)]
+
+
+def _between(blocks: Sequence[Sequence[float]]) -> float:
+    """Return the variance of the blocks' means beyond what the scatter within them explains."""
+    within = statistics.fmean(statistics.variance(block) / len(block) if len(block) > 1 else 0.0 for block in blocks)
+    return max(0.0, statistics.variance(map(statistics.fmean, blocks)) - within)
 
 
 def _quantile(confidence: float, freedom: int) -> float:

@@ -20,7 +20,7 @@ from stoker.spec.watching import WatchSpec
 MIN_STEPS = 16
 """A younger baseline judges nothing. With 16 values the median is within half a sigma, nine times of ten."""
 
-_NUM_FIRST = 8
+_NUM_EARLY = 8
 _NUM_UNTOUCHED = 2
 _HEADROOM = 1.75
 _RATIO_WINDOWS = 8
@@ -79,6 +79,8 @@ class Losses:
         """Forget the window. The best level stays: it is where the run went back to."""
         self._baseline.clear()
         self._ratios.clear()
+        if self._best is None:
+            self._first.clear()
         self._levels.clear()
         self._num_above = self._num_since_level = self._num_not_finite = 0
         self._limit = None
@@ -137,27 +139,35 @@ class Losses:
         level = self.level
         if level and loss <= limit:
             self._ratios.add(loss / level)
-        if len(self._first) < _NUM_FIRST:
+        if len(self._first) < MIN_STEPS and self._best is None:
             self._first.append(min(loss, limit))
         self._baseline.add(min(loss, limit))
         self._limit = None
 
     def _divergence(self, step: int) -> list[Finding]:
-        if len(self._first) == _NUM_FIRST and self._best is None and self.level is None:
-            return self._early_divergence(step)
-        return self._lasting_divergence(step)
+        found = self._early_divergence(step) if self._best is None else []
+        return found or self._lasting_divergence(step)
 
     def _early_divergence(self, step: int) -> list[Finding]:
-        """Look once, at the eighth step: a rate far too high breaks a model before there is a baseline.
+        """Look twice, at the 8th and at the 16th step: a rate far too high breaks a model before there is a baseline.
 
-        The last four losses are then all above the first two, which a warm-up hardly touches.
+        At the 8th the last four losses are all above the first two, which a warm-up hardly touches; at the 16th the run has
+        not once come back to its very first loss.
         """
-        before, now = max(self._first[:_NUM_UNTOUCHED]), min(self._first[_NUM_FIRST // 2 :])
-        is_on = len(self._baseline) == _NUM_FIRST and now > before + self._spec.spike_floor
-        if not self._latches.fires("divergence", is_on):
+        first = self._first
+        if len(first) == _NUM_EARLY:
+            before, since = max(first[:_NUM_UNTOUCHED]), first[_NUM_EARLY // 2 :]
+        elif len(first) == MIN_STEPS:
+            before, since = first[0], first[1:]
+        else:
             return []
-        text = f"The loss diverges from the start: it was at most {before:.4g} and was {now:.4g} or more in each of the last {_NUM_FIRST // 2} steps."
-        return [Finding("divergence", "critical", step, text, {"level": now, "best": before})]
+        if not self._latches.fires("divergence", min(since) > before + self._spec.spike_floor, is_off=False):
+            return []
+        text = (
+            f"The loss diverges from the start: it was {before:.4g} and was {min(since):.4g} or more in each of the last "
+            f"{len(since)} steps."
+        )
+        return [Finding("divergence", "critical", step, text, {"level": min(since), "best": before})]
 
     def _lasting_divergence(self, step: int) -> list[Finding]:
         """Compare the level with its best, and until there is one with the first losses.

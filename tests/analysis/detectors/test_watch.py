@@ -106,3 +106,17 @@ def test_every_kind_can_be_ignored_and_no_other_word() -> None:
     assert WatchSpec(ignore=KINDS).ignore == KINDS
     with pytest.raises(ValidationError):
         WatchSpec(ignore=("loss_spike",))  # type: ignore[arg-type]
+
+
+def test_a_run_that_diverged_from_the_start_is_judged_by_its_new_first_losses_after_a_rollback() -> None:
+    broken, healthy = [2.0, 3.0, 6.0, 9.0, 9.0, 9.0, 9.0, 9.0], [2.0, 2.1, 2.0, 1.9, 2.0, 1.9, 1.8, 1.9] * 3
+    watch = Watch(WatchSpec(cooldown_steps=0))
+    assert [each.kind for step, loss in enumerate(broken) for each in watch.after_step(step, loss, 1.0, True)] == [
+        "divergence"
+    ]
+    watch.restart()
+    assert [each for step, loss in enumerate(healthy) for each in watch.after_step(step, loss, 1.0, True)] == []
+    watch = Watch(WatchSpec(cooldown_steps=0), json.loads(json.dumps(watch.to_json())))
+    watch.restart()
+    again = [each.kind for step in range(60) for each in watch.after_step(step, 9.0, 1.0, True)]
+    assert again == ["divergence"], "the best level stays: it is where the run went back to"
