@@ -68,6 +68,7 @@ bench: setup
 	$(BIN)/python benchmarks/idle.py
 	$(BIN)/python benchmarks/beside.py
 	$(BIN)/python benchmarks/watching.py
+	$(BIN)/python benchmarks/series.py
 	$(BIN)/python benchmarks/intake.py
 	$(BIN)/python benchmarks/gate.py
 	$(BIN)/python benchmarks/verdict_aa.py

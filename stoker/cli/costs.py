@@ -61,10 +61,8 @@ def costs(
         return
     currency = prices[0]["currency"] if prices else ""
     numbers = ("runs", "examples", "seconds of steps", "energy", currency, "per 1,000")
-    rows = [
-        _row(by, one) for one in [*found, *([{by.value: "all", **total(records, prices)}] if len(found) > 1 else [])]
-    ]
-    print_table((by.value, *numbers), rows, numbers=numbers)
+    everything = [{by.value: "all", **total(records, prices)}] if len(found) > 1 else []
+    print_table((by.value, *numbers), [_row(by, one) for one in [*found, *everything]], numbers=numbers)
     if not records:
         note("no run has begun yet; run: stoker train FILE")
     elif reasons := sorted({cost["unknown"] for cost in prices if cost["unknown"]}):

@@ -12,6 +12,8 @@ import math
 from array import array
 from collections.abc import Sequence
 
+LEAST = 3
+"""Both ends and one between: the fewest points that the method can choose."""
 GAP_SHARE = 4
 """At most one point in so many is spent on marking gaps, the longest first."""
 
@@ -24,9 +26,13 @@ def downsample(ats: array[int], values: array[float], points: int) -> tuple[list
     from tsdownsample import MinMaxLTTBDownsampler
 
     x, y = np.frombuffer(ats, np.int64), np.frombuffer(values, np.float64)
-    finite = np.flatnonzero(np.isfinite(y))
-    gaps = _gaps(np.flatnonzero(~np.isfinite(y)).tolist(), points // GAP_SHARE) if len(finite) < len(y) else []
-    room = max(points - len(gaps), 3)
+    is_finite = np.isfinite(y)
+    if is_finite.all():
+        kept = MinMaxLTTBDownsampler().downsample(x, y, n_out=max(points, LEAST))
+        return x[kept].tolist(), y[kept].tolist()
+    finite = np.flatnonzero(is_finite)
+    gaps = _gaps(np.flatnonzero(~is_finite).tolist(), points // GAP_SHARE)
+    room = max(points - len(gaps), LEAST)
     if len(finite) > room:
         finite = finite[MinMaxLTTBDownsampler().downsample(x[finite], y[finite], n_out=room)]
     kept = np.union1d(finite, np.array(gaps, np.int64))

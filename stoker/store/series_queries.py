@@ -71,8 +71,9 @@ def load(
     for row in connection.execute(select(b.c.ats, b.c.points).where(*wanted).order_by(b.c.number)):
         ats.frombytes(row.ats)
         values.frombytes(row.points)
-    begin, end = bisect_left(ats, low), bisect_right(ats, high)
-    ats, values = ats[begin:end], values[begin:end]
+    if ats and (ats[0] < low or ats[-1] > high):
+        begin, end = bisect_left(ats, low), bisect_right(ats, high)
+        ats, values = ats[begin:end], values[begin:end]
     tail = connection.execute(
         select(p.c.at, p.c.value)
         .where(p.c.series == of, p.c.name == name, p.c.at >= low, p.c.at <= high)
