@@ -115,6 +115,9 @@ def _quiet(facts: DailyFacts) -> Iterator[Need]:
         left = f", about {units.duration(running[0].eta_seconds)} left" if running[0].eta_seconds is not None else ""
         text = f"{running[0].run} is training{left}"
         yield Need("running", text, f"nothing to do, {text}; watch it", f"stoker run watch {running[0].run}", False)
+    elif facts.evaluations_to_go and facts.state != "off":
+        text = f"{facts.evaluations_to_go[0]} is next to be judged"
+        yield Need("judging", text, f"nothing to do, {text}", "stoker eval list", False)
     elif going and facts.state != "off":
         text = _waiting(len(going))
         yield Need("queued", text, f"nothing to do, {text}", "stoker queue list", False)

@@ -122,6 +122,11 @@ def test_a_lab_in_which_nothing_is_wrong_has_a_next_action_too(
     assert advise(facts).next_command == command
 
 
+def test_a_lab_that_judges_is_not_called_idle(idle: DailyFacts) -> None:
+    facts = replace(idle, state="evaluating", evaluations_to_go=("e2 of main/v2",))
+    assert advise(facts).next_action == "nothing to do, e2 of main/v2 is next to be judged: stoker eval list"
+
+
 def test_the_headline_of_a_good_day_names_files_and_champion(idle: DailyFacts) -> None:
     score = Score("main/v5", "main/v4", "heldout", "nll", 400, 0.8, 0.92, -0.12, -0.2, -0.04, "better", 0.1, True)
     facts = replace(
