@@ -48,7 +48,7 @@ RULES: list[tuple[str, dict[str, Any], str]] = [
         {"evaluations": [{"id": "e5", "model": "main", "version": 5, "reason": "it failed 3 times"}]},
         "stoker eval run main/v5",
     ),
-    ("incident", {"incidents": [INCIDENT]}, "stoker run show r4"),
+    ("incident", {"incidents": [replace(INCIDENT, subject="r3")]}, "stoker run show r3"),
     ("waiting-file", {"waiting": [{"id": "d0a", "name": "poor.csv"}]}, "stoker data show d0a"),
     ("disk", {"free": LOW_DISK_BYTES - 1}, "stoker model list"),
     ("disk", {"short_of_space": [RUN | {"state": "paused", "reason": "no room"}]}, "stoker model list"),
@@ -82,6 +82,10 @@ def test_the_rules_go_by_urgency() -> None:
         "parked-run", "failed-run", "failed-evaluation", "incident", "waiting-file", "disk", "refused-file", "notifier",
         "few-items",
     ]  # fmt: skip
+
+
+def test_an_incident_of_a_run_that_is_told_already_is_not_told_twice() -> None:
+    assert [need.rule for need in needs(parked=[PARKED], incidents=[INCIDENT])] == ["parked-run"]
 
 
 @pytest.mark.parametrize(
