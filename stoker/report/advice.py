@@ -28,8 +28,10 @@ def find_needs(
 ) -> Iterator[Need]:
     """Yield everything that waits for a person, the most urgent first. `matters` as in report_queries.open_matters."""
     yield from _ended_badly(matters)
+    told = {row["id"] for name in ("parked", "failed", "evaluations", "short_of_space") for row in matters[name]}
     for incident in incidents:
-        if incident.id is not None and incident.severity == "critical" and incident.state == "open":
+        is_open = incident.id is not None and incident.severity == "critical" and incident.state == "open"
+        if is_open and incident.subject not in told:
             where = incident.subject if incident.subject.startswith("r") else "@latest"
             text = f"incident {incident.id} is open: {incident.title}"
             yield Need("incident", text, f"look at {incident.id}", f"stoker run show {where}", True)
@@ -115,6 +117,9 @@ def _quiet(facts: DailyFacts) -> Iterator[Need]:
         left = f", about {units.duration(running[0].eta_seconds)} left" if running[0].eta_seconds is not None else ""
         text = f"{running[0].run} is training{left}"
         yield Need("running", text, f"nothing to do, {text}; watch it", f"stoker run watch {running[0].run}", False)
+    elif facts.evaluations_to_go and facts.state != "off":
+        text = f"{facts.evaluations_to_go[0]} is next to be judged"
+        yield Need("judging", text, f"nothing to do, {text}", "stoker eval list", False)
     elif going and facts.state != "off":
         text = _waiting(len(going))
         yield Need("queued", text, f"nothing to do, {text}", "stoker queue list", False)

@@ -182,7 +182,8 @@ def scores_of(connection: Connection, label: str, moment: float) -> Rows:
 def incidents_between(connection: Connection, begins: float, ends: float) -> Rows:
     """Every incident that was open at some time of the window, oldest first."""
     i = t.incidents
-    statement = select(i).where(i.c.opened_at < ends, or_(i.c.closed_at.is_(None), i.c.closed_at >= begins))
+    is_open = or_(i.c.state == "open", i.c.closed_at.is_(None))  # one that was opened again has its old closed_at
+    statement = select(i).where(i.c.opened_at < ends, or_(is_open, i.c.closed_at >= begins))
     return _rows(connection, statement.order_by(i.c.number))
 
 

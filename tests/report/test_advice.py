@@ -48,7 +48,7 @@ RULES: list[tuple[str, dict[str, Any], str]] = [
         {"evaluations": [{"id": "e5", "model": "main", "version": 5, "reason": "it failed 3 times"}]},
         "stoker eval run main/v5",
     ),
-    ("incident", {"incidents": [INCIDENT]}, "stoker run show r4"),
+    ("incident", {"incidents": [replace(INCIDENT, subject="r3")]}, "stoker run show r3"),
     ("waiting-file", {"waiting": [{"id": "d0a", "name": "poor.csv"}]}, "stoker data show d0a"),
     ("disk", {"free": LOW_DISK_BYTES - 1}, "stoker model list"),
     ("disk", {"short_of_space": [RUN | {"state": "paused", "reason": "no room"}]}, "stoker model list"),
@@ -82,6 +82,10 @@ def test_the_rules_go_by_urgency() -> None:
         "parked-run", "failed-run", "failed-evaluation", "incident", "waiting-file", "disk", "refused-file", "notifier",
         "few-items",
     ]  # fmt: skip
+
+
+def test_an_incident_of_a_run_that_is_told_already_is_not_told_twice() -> None:
+    assert [need.rule for need in needs(parked=[PARKED], incidents=[INCIDENT])] == ["parked-run"]
 
 
 @pytest.mark.parametrize(
@@ -120,6 +124,11 @@ def test_a_lab_in_which_nothing_is_wrong_has_a_next_action_too(
 ) -> None:
     facts = replace(idle, state=state, queue=(job,) if job else (), is_queue_paused=is_queue_paused)
     assert advise(facts).next_command == command
+
+
+def test_a_lab_that_judges_is_not_called_idle(idle: DailyFacts) -> None:
+    facts = replace(idle, state="evaluating", evaluations_to_go=("e2 of main/v2",))
+    assert advise(facts).next_action == "nothing to do, e2 of main/v2 is next to be judged: stoker eval list"
 
 
 def test_the_headline_of_a_good_day_names_files_and_champion(idle: DailyFacts) -> None:

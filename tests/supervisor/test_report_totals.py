@@ -186,6 +186,16 @@ def test_incidents_take_the_place_of_their_events(lab: Any) -> None:
     ]  # fmt: skip
 
 
+def test_an_incident_that_was_opened_again_is_in_the_report(lab: Any) -> None:
+    with lab.store.transaction() as tx:
+        times = {"opened_at": MIDNIGHT - 900, "updated_at": MIDNIGHT - 5, "closed_at": MIDNIGHT - 500}
+        known = {"kind": "hang", "subject": "r1", "severity": "warn", "title": "stands still", "num_events": 1, **times}
+        tx.execute(insert(t.incidents).values(id="i1", number=1, state="recovered", **known))
+        tx.execute(insert(t.incidents).values(id="i2", number=2, state="open", **known))
+    assert [one.id for one in report(lab, TODAY).incidents] == ["i2"]
+    assert [one.id for one in report(lab, YESTERDAY).incidents] == ["i1", "i2"]
+
+
 def test_the_queue_has_a_remaining_time_from_steps_and_from_rows(lab: Any) -> None:
     done, going = Training(lab, 1), Training(lab, 2)
     for run in (done, going):
