@@ -51,6 +51,13 @@ def enter_events(transaction: Transaction, reopen_seconds: float) -> list[Change
     return changes
 
 
+def has_unread(transaction: Transaction) -> bool:
+    """Tell whether events are left for another turn."""
+    e = t.events
+    unread = select(e.c.id).where(e.c.id > int(transaction.get(READ_TO, 0))).limit(1)
+    return transaction.first(unread) is not None
+
+
 def settle(transaction: Transaction) -> list[Change]:
     """Recover incidents whose runs went on well past the step they were seen at."""
     i, r = t.incidents, t.runs

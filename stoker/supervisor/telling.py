@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Row, select, update
 from sqlalchemy.exc import OperationalError
 
-from stoker.errors import InvalidInput
+from stoker.errors import InvalidInput, StokerError
 from stoker.notify import process
 from stoker.notify.send import Message
 from stoker.spec.channels import DESKTOP, resolve_channel
@@ -62,7 +62,7 @@ class Telling:
             is_changed = self._collect(ended) if ended or self._has_waiting else False
             is_changed |= self._enter()
             is_changed |= self._send() if self._has_waiting else False
-        except (OperationalError, OSError):
+        except (OperationalError, OSError, StokerError):
             self._has_news = True
             raise
         except Exception:  # who is told of a run must never end the supervisor of it
@@ -84,6 +84,7 @@ class Telling:
             alerting.plan(told, changes)
             alerting.remind(told)
             self._has_waiting = has_waiting(transaction)
+            self._has_news |= incidents.has_unread(transaction)
             is_live = self._has_waiting or incidents.has_open(transaction)
         self._due = self._context.now() + (LOOK_SECONDS if is_live else IDLE_SECONDS)
         return bool(changes)

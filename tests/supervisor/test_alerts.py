@@ -374,6 +374,15 @@ def test_a_sender_gets_the_timeout_of_the_settings(watch: Watch) -> None:
     assert watch.post.timeout_seconds == 7.0
 
 
+def test_a_long_history_is_read_in_several_turns(watch: Watch) -> None:
+    with watch.lab.store.transaction() as tx:
+        for number in range(1200):
+            tx.event("info", "worker.recycled", f"worker {number}")
+        tx.event("warn", "run.crashed", "crash", run="r1")
+    watch.turn()
+    assert watch.post.kinds() == ["opened"]
+
+
 def test_a_message_about_a_file_names_it(watch: Watch) -> None:
     watch.event("warn", "file.rejected", run=None, dataset=f"d{1:012x}")
     assert watch.post.last().title == "lab i1: rejected of f1.jsonl"
