@@ -116,10 +116,10 @@ class Scene:
     def ballast(self, free_bytes: int) -> Iterator[None]:
         """Fill the lab's file system until so much is free."""
         path = self.workspace.root / "ballast"
-        with path.open("wb") as file:
-            stat = os.statvfs(self.workspace.root)
-            os.posix_fallocate(file.fileno(), 0, max(1, stat.f_bavail * stat.f_frsize - free_bytes))
         try:
+            with path.open("wb") as file:
+                while not _fill(file.fileno(), path.parent, free_bytes):
+                    time.sleep(0.01)  # something was written between the look and the claim
             yield
         finally:
             path.unlink()
@@ -142,6 +142,17 @@ class Scene:
                 if is_ours and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
         return sorted(found, key=lambda process: process.create_time())
+
+
+def _fill(descriptor: int, folder: Path, free_bytes: int) -> bool:
+    """Claim what is free but so much; False when it was no longer there."""
+    stat = os.statvfs(folder)
+    claimed = os.fstat(descriptor).st_size
+    try:
+        os.posix_fallocate(descriptor, 0, max(1, claimed + stat.f_bavail * stat.f_frsize - free_bytes))
+    except OSError:
+        return False
+    return True
 
 
 class JumpingClock:
