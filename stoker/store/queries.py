@@ -232,7 +232,7 @@ def events(
         of_run = select(t.evaluations.c.id).where(t.evaluations.c.run == run)
         condition = and_(condition, or_(e.c.run == run, e.c.evaluation.in_(of_run)))
     rows = connection.execute(select(e).where(condition).order_by(e.c.id.desc()).limit(limit)).all()
-    return [dict(row._mapping) for row in reversed(rows)]
+    return [{str(name): value for name, value in row._mapping.items()} for row in reversed(rows)]
 
 
 def metrics(connection: Connection, run_id: str, *, after_step: int = 0) -> list[dict[str, Any]]:
