@@ -20,7 +20,6 @@ from stoker.train.course import Course
 from stoker.train.progress import Progress
 
 BY_RECOVERY = "recovery-"
-_POLICIES = {"divergence": "divergence", "gradients-exploding": "gradients_exploding", "loss-spike": "loss_spike"}
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,13 @@ class Healer:
         return Remedy("quarantine", self._name("loss-spike", step), reason, steps, is_halved)
 
     def _found(self, found: Finding) -> list[Remedy]:
-        policy = getattr(self._spec, _POLICIES[found.kind]) if found.kind in _POLICIES else "tell"
+        spec = self._spec
+        policies = {
+            "divergence": spec.divergence,
+            "gradients-exploding": spec.gradients_exploding,
+            "loss-spike": spec.loss_spike,
+        }
+        policy = policies.get(found.kind, "tell")
         if policy == "rollback":
             return self._go_back(found.kind, found.step, found.text)
         if policy == "halve-rate" and self._may_halve():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 from sqlalchemy import insert, select
 
@@ -161,6 +162,22 @@ def test_a_rollback_goes_to_a_checkpoint_that_is_there(lab: Any, workers: Worker
         steering.roll_back_run(tx, folder, {"run": "r1", "request": "q2", "to": "best"})
         asked = steering.requested(tx, "r1")
     assert [(request.kind, request.to) for request in asked] == [("rollback", 8), ("rollback", "best")]
+
+
+def test_a_runs_detail_is_json_with_its_changes_and_events(lab: Any, workers: Workers) -> None:
+    running(lab, workers)
+    ask(lab, lr=1e-4)
+    with lab.store.transaction() as tx:
+        detail = orjson.loads(orjson.dumps(queries.run_detail(tx.connection, "r1")))
+    assert {"request", "name", "old", "new", "state", "step", "reason", "asked_at", "at"} == detail["changes"][0].keys()
+    assert [event["code"] for event in detail["events"]][-1] == "run.change-asked"
+
+
+def test_a_run_gets_the_settings_it_is_watched_and_healed_by(lab: Any, workers: Workers) -> None:
+    lab.spec(recover={"max_rollbacks": 7}, watch={"spike_rise": 3.0})
+    running(lab, workers)
+    job = read_job(lab.workspace.run("r1"))
+    assert job.recover.max_rollbacks == 7 and job.watch.spike_rise == 3.0  # type: ignore[union-attr]
 
 
 def test_a_skipped_run_ends_its_file_is_not_trained_and_the_next_job_goes_on(lab: Any, workers: Workers) -> None:

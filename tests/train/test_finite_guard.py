@@ -5,6 +5,7 @@ import torch
 from train_lab import losses, make_dataset, make_job, messages, tensors, train
 
 from stoker.errors import NonFinite, WorkerExit
+from stoker.spec.recovery import RecoverSpec
 from stoker.train import conductor, line, segment
 from stoker.train.optimizer import GuardedAdamW
 from stoker.train.tensors import write_tensors
@@ -60,12 +61,12 @@ def test_a_step_that_is_not_finite_changes_no_weight_and_is_told(lab, data, monk
 
     prepare, report = segment._train_segment, conductor.Conductor._report
 
-    def spoil_then_train(run, steps, guide, put_generators):
+    def spoil_then_train(run, guide, put_generators):
         seen["conductor"], seen["run"] = guide, run
         spoiled = where(run.loaded.model, bad, step_is_bad)
         if spoiled:
             monkeypatch.setattr(*spoiled)
-        prepare(run, steps, guide, put_generators)
+        prepare(run, guide, put_generators)
 
     def compare(self, loss, norm):
         weights = {name: p.detach().clone() for name, p in seen["run"].optimizer.named.items()}
@@ -74,7 +75,7 @@ def test_a_step_that_is_not_finite_changes_no_weight_and_is_told(lab, data, monk
         elif "weights" in seen:
             assert any(not torch.equal(weights[name], seen["weights"][name]) for name in weights)
         seen["weights"] = weights
-        report(self, loss, norm)
+        return report(self, loss, norm)
 
     monkeypatch.setattr(segment, "_train_segment", spoil_then_train)
     monkeypatch.setattr(conductor.Conductor, "_report", compare)
@@ -99,12 +100,13 @@ def test_a_step_that_is_not_finite_changes_no_weight_and_is_told(lab, data, monk
 def test_three_in_a_row_end_the_run_and_the_last_checkpoint_stays(lab, data, monkeypatch):
     prepare = segment._train_segment
 
-    def spoil_then_train(run, steps, guide, put_generators):
+    def spoil_then_train(run, guide, put_generators):
         in_the_data(run.loaded.model, math.nan, lambda: guide.progress.step >= 4)
-        prepare(run, steps, guide, put_generators)
+        prepare(run, guide, put_generators)
 
     monkeypatch.setattr(segment, "_train_segment", spoil_then_train)
     job, folder = make_job(lab, "three", [data], checkpoint_steps=4, max_skipped_steps=3)
+    job = job.model_copy(update={"recover": RecoverSpec(non_finite="skip-then-fail")})
     assert train(job, folder) is WorkerExit.NON_FINITE
     assert [m["step"] for m in messages(folder, "skipped")] == [5, 6, 7]
     last = messages(folder)[-1]
@@ -116,12 +118,13 @@ def test_three_in_a_row_end_the_run_and_the_last_checkpoint_stays(lab, data, mon
 def test_max_skipped_steps_is_heeded(lab, data, monkeypatch):
     prepare = segment._train_segment
 
-    def spoil_then_train(run, steps, guide, put_generators):
+    def spoil_then_train(run, guide, put_generators):
         in_the_data(run.loaded.model, math.nan, lambda: guide.progress.step >= 2)
-        prepare(run, steps, guide, put_generators)
+        prepare(run, guide, put_generators)
 
     monkeypatch.setattr(segment, "_train_segment", spoil_then_train)
     job, folder = make_job(lab, "one", [data], max_skipped_steps=1)
+    job = job.model_copy(update={"recover": RecoverSpec(non_finite="skip-then-fail")})
     assert train(job, folder) is WorkerExit.NON_FINITE
     assert len(messages(folder, "skipped")) == 1
 
