@@ -13,8 +13,11 @@ from stoker.cli import units
 from stoker.cli.console import AsJson, note, print_facts, print_json, print_table, say
 from stoker.cli.lab import ask_supervisor, current_lab, open_reader
 from stoker.cli.pace import pace
+from stoker.cli.samples import samples
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Runs: list, look at, follow, pause, stop.")
+
+app.command()(samples)
 
 RunId = Annotated[str, typer.Argument(metavar="ID", help="A run's id, a prefix of it, @latest or @best.")]
 

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, create_engine
 from stoker.durable import free_bytes
 from stoker.errors import NotAllowed
 from stoker.locks import is_locked, is_same_process
-from stoker.store import families, names, queries, trial_queries
+from stoker.store import families, names, queries, sample_queries, trial_queries
 from stoker.store.engine import reader_engine
 from stoker.store.migrate import current_schema, refuse_newer
 from stoker.store.tables import SCHEMA, metadata
@@ -83,6 +83,9 @@ class Reader:
 
     def metrics(self, run_id: str, *, after_step: int = 0) -> list[dict[str, Any]]:
         return self.ask(queries.metrics, run_id, after_step=after_step)
+
+    def samples(self, run_id: str) -> list[dict[str, Any]]:
+        return self.ask(sample_queries.samples, run_id)
 
     def versions(self) -> list[dict[str, Any]]:
         return self.ask(queries.versions)

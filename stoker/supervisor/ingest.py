@@ -21,6 +21,7 @@ from stoker.store.store import Transaction, set_fields
 
 Message = dict[str, Any]
 _STEP = ("loss", "learning_rate", "grad_norm", "tokens", "rows", "seconds", "epoch", "fence", "time")
+_SAMPLE = ("step", "probe", "prompt", "expected", "answer", "is_match", "nll", "time")
 _COMPARISON = (
     "candidate", "against", "benchmark", "metric", "n", "candidate_score", "against_score", "difference", "low", "high",
     "p_value", "outcome", "minimum_detectable_effect", "p_value_corrected", "is_primary",
@@ -102,6 +103,8 @@ def enter_run(transaction: Transaction, run_id: str, messages: Sequence[Message]
             text = f"{run_id} step {message['step']} was not applied: {message['reason']}"
             data = {name: message.get(name) for name in ("step", "loss", "grad_norm")}
             transaction.event("warn", "step.skipped", text, run=run_id, time=message["time"], **data)
+        elif kind == "sample":
+            _enter_sample(transaction, run_id, message)
         elif kind == "checkpoint":
             set_fields(transaction, t.runs, run_id, checkpoint_step=message["step"])
         elif kind == "damaged":
@@ -125,6 +128,13 @@ def _enter_steps(transaction: Transaction, run_id: str, steps: Sequence[Message]
     if last.get("total_steps") is not None:
         values["total_steps"] = last["total_steps"]
     set_fields(transaction, t.runs, run_id, **values)
+
+
+def _enter_sample(transaction: Transaction, run_id: str, message: Message) -> None:
+    """Enter a probe's answer; a step that is done again replaces it."""
+    statement = upsert(t.samples).values(run=run_id, **{name: message[name] for name in _SAMPLE})
+    replace = {name: statement.excluded[name] for name in _SAMPLE}
+    transaction.execute(statement.on_conflict_do_update(index_elements=["run", "step", "probe"], set_=replace))
 
 
 def _enter_resumed(transaction: Transaction, run_id: str, message: Message) -> None:
