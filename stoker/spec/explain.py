@@ -61,6 +61,8 @@ def _rule_broken(item: Any, setting: Setting) -> str:
             return f"is not above {limits['gt']}"
         case "finite_number":
             return "is not a finite number"
+        case "value_error":
+            return str(limits["error"])
         case _:
             return f"is not {setting.type}"
 

@@ -22,11 +22,12 @@ from stoker.train.plan import Plan
 from stoker.train.progress import Progress
 
 _RETRY_SECONDS = 1.0
+_BEST_SAVES_SHARE = 0.02  # of the time since the last save
 
 
 @dataclass(frozen=True)
 class Ending:
-    """Why a run ends before its last step."""
+    """Why a run ends before its last step; DONE: it stopped early, and its version is due."""
 
     exit: WorkerExit
     reason: str
@@ -81,6 +82,7 @@ class Conductor(TrainerCallback):  # type: ignore[misc]
         self._tokens, self._rows, self._epochs = plan.tokens.tolist(), plan.rows.tolist(), _epochs(plan)
         self._last_save = time.monotonic()
         self._steps_since_save = 0
+        self._save_seconds = 0.0
         self._step_began = time.perf_counter()
 
     def on_train_begin(self, args: Any, state: Any, control: TrainerControl, **kwargs: Any) -> None:
@@ -93,8 +95,11 @@ class Conductor(TrainerCallback):  # type: ignore[misc]
         for observer in self._observers:
             observer.after_step(facts)
         is_last = self.progress.step >= self.plan.total_steps
-        self.ending = self._not_finite() or (None if is_last else self._asked_to_end())
-        if not is_last and (self._is_save_due() or (self.ending and self.ending.exit is WorkerExit.PAUSED)):
+        self.ending = self._not_finite() or (
+            None if is_last else early_end(self.progress, self._spec) or self._asked_to_end()
+        )
+        is_due = self._is_best_due() or self._is_save_due()
+        if not is_last and (is_due or (self.ending and self.ending.exit is WorkerExit.PAUSED)):
             self.save()
         if self.ending is not None:
             control.should_training_stop = True
@@ -155,12 +160,29 @@ class Conductor(TrainerCallback):  # type: ignore[misc]
         by_steps = 0 < self._spec.checkpoint_steps <= self._steps_since_save
         return by_steps or time.monotonic() - self._last_save >= self._spec.checkpoint_seconds
 
+    def _is_best_due(self) -> bool:
+        """Tell whether a new best gets a checkpoint now: always when the run may end with it, else while saves stay rare."""
+        if not self.progress.is_new_best:
+            return False
+        since = time.monotonic() - self._last_save
+        return self._spec.early_stopping > 0 or self._save_seconds <= _BEST_SAVES_SHARE * since
+
     def _save_and_tell(self, loss: float | None) -> None:
         saved = self._save()
+        self._save_seconds = saved.seconds
         self._outbox.send(
             "checkpoint", step=self.progress.step, folder=str(saved.folder), seconds=saved.seconds, bytes=saved.bytes,
             is_best=self.progress.best_step == self.progress.step, loss=loss,
         )  # fmt: skip
+
+
+def early_end(progress: Progress, spec: TrainSpec) -> Ending | None:
+    """Return the end of a run whose evaluations have no gain any more (`train.early_stopping`)."""
+    if not progress.gain.is_over(spec.early_stopping):
+        return None
+    gain = progress.gain
+    best = f"the best is {gain.best:.4f} at step {gain.best_step}" if gain.best is not None else "none was finite"
+    return Ending(WorkerExit.DONE, f"the held-out loss had no gain in {gain.num_without} evaluations, {best}")
 
 
 def _epochs(plan: Plan) -> list[float]:

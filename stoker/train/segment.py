@@ -21,9 +21,10 @@ from stoker.model.load import Loaded, pad_token_id
 from stoker.model.loss import Loss, choose_loss
 from stoker.spec.jobs import TrainJob
 from stoker.train.checkpoint import Checkpoints, Saved, Snapshot
-from stoker.train.conductor import Conductor, Ending
+from stoker.train.conductor import Conductor, Ending, early_end
 from stoker.train.fit import apply_memory, first_memory, fit_memory, free_memory, is_out_of_memory, tighter
 from stoker.train.line import LineKey
+from stoker.train.observing.panel import Panel, make_panel
 from stoker.train.optimizer import GuardedAdamW
 from stoker.train.plan import Plan
 from stoker.train.progress import Memory, Progress
@@ -56,6 +57,7 @@ class Run:
     memory: Memory | None = None
     snapshot: Snapshot | None = None
     row_losses: RowLossWriter | None = None
+    panel: Panel | None = None
 
     def restore(self, snapshot: Snapshot) -> None:
         """Put a checkpoint's weights and moments back; its random states follow right before the first step."""
@@ -86,6 +88,9 @@ def train_segments(run: Run) -> Ending | None:
     """Train what is left of the plan; return why it ended early, or None when every step is done."""
     steps = PlannedSteps(run.plan, run.rows.encoded, pad_token_id(run.loaded.tokenizer), run.hardware.device)
     _get_ready(run, steps)
+    run.panel = make_panel(
+        run.job, run.plan, run.loaded, run.outbox, settings=lambda: run.settings, progress=lambda: run.progress
+    )
     run.row_losses = RowLossWriter(run.folder, run.progress.step, run.plan.datasets)
     try:
         return _train(run, steps)
@@ -97,6 +102,9 @@ def train_segments(run: Run) -> Ending | None:
 def _train(run: Run, steps: PlannedSteps) -> Ending | None:
     put_generators: Callable[[], None] = functools.partial(_put_generators, run)
     while run.progress.step < run.plan.total_steps:
+        ending = early_end(run.progress, run.settings.train)
+        if ending is not None:
+            return ending
         conductor = _conductor(run)
         try:
             _train_segment(run, steps, conductor, put_generators)
@@ -144,12 +152,13 @@ def _conductor(run: Run) -> Conductor:
     return Conductor(
         run.plan, run.progress, run.settings.train, run.outbox, run.control,
         rate_at=run.rate_at, save=run.save, make_room=run.checkpoints.drop_spares,
+        observers=run.panel.observers if run.panel else (),
     )  # fmt: skip
 
 
 def _train_segment(run: Run, steps: PlannedSteps, conductor: Conductor, put_generators: Callable[[], None]) -> None:
     start, train = run.progress.step, run.settings.train
-    assert run.loss is not None and run.row_losses is not None
+    assert run.loss is not None and run.row_losses is not None and run.panel is not None
     for group in run.optimizer.param_groups:
         group["lr"] = group["initial_lr"] = run.settings.learning_rate
     scheduler = torch.optim.lr_scheduler.LambdaLR(
@@ -166,6 +175,7 @@ def _train_segment(run: Run, steps: PlannedSteps, conductor: Conductor, put_gene
         conductor=conductor, before_first=put_generators,
     )  # fmt: skip
     conductor.read_loss_and_norm = trainer.read_loss_and_norm
+    trainer.before_clipping = run.panel.layer_norms.measure
     conductor.record_rows = functools.partial(_record_rows, run.row_losses, trainer)
     trainer.train()
 

@@ -18,9 +18,10 @@ def stop_after(monkeypatch, step, kind="pause"):
     report = conductor.Conductor._report
 
     def then_ask(self, loss, norm):
-        report(self, loss, norm)
+        facts = report(self, loss, norm)
         if self.progress.step == step:
             send_control(self._outbox.folder, kind)
+        return facts
 
     monkeypatch.setattr(conductor.Conductor, "_report", then_ask)
 

@@ -1,0 +1,127 @@
+"""Samples: the model in training answers a few sealed rows, the same ones each time, so that one sees it learn.
+
+Greedy, short, and within a share of the steps' time: what does not fit waits for a later step, and a run says at its end how
+much had to. Training is left as it was: mode, weights, random states.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from stoker.analysis.scorers import matches
+from stoker.data.rows import Row
+from stoker.mailbox.messages import Outbox
+from stoker.model.encoded import Encoded, Ids
+from stoker.model.generation import generate
+from stoker.model.likelihood import mean_nll_that_fits, token_counts
+from stoker.model.load import Loaded
+from stoker.model.tokenizing import encode_row_prompt
+from stoker.spec.lab import TrainSpec
+from stoker.train.conductor import StepFacts
+from stoker.train.observing.budget import Budget
+from stoker.train.observing.sealed import SealedRow, rows_by_id
+from stoker.train.randomness import undisturbed
+
+_MOMENTS = 10  # samplings of a run when the interval is left open
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A sealed row that is asked again and again; `sequences` hold the expected answer."""
+
+    prompt: str
+    expected: str
+    prompt_ids: Ids
+    sequences: list[Encoded]
+
+
+def choose_probes(rows: Sequence[SealedRow], spec: TrainSpec, tokenizer: Any) -> list[Probe]:
+    """Return the first `sample_rows` conversations; those come first whose expected answer fits into `sample_tokens`."""
+    sizes = {row.id: int(sum(sequence.trained.sum() for sequence in row.sequences)) for row in rows}
+    ordered = sorted(rows, key=lambda row: (sizes[row.id] > spec.sample_tokens, row.id))
+    content = rows_by_id(ordered)
+    probes: list[Probe] = []
+    for sealed in ordered:
+        row = content[sealed.id]
+        if len(probes) == spec.sample_rows:
+            break
+        if row.messages is not None and row.answer().strip():
+            probes.append(Probe(prompt_text(row), row.answer(), encode_row_prompt(row, tokenizer), sealed.sequences))
+    return probes
+
+
+def prompt_text(row: Row) -> str:
+    """Return what a row asks, as people read it: one question bare, a longer talk with its roles."""
+    turns = row.prompt_messages()
+    if len(turns) == 1:
+        return str(turns[0]["content"])
+    return "\n".join(f"{turn['role']}: {turn['content']}" for turn in turns)
+
+
+class Samples:
+    """Asks the probes when it is their time and the budget allows; `latest` holds step and share of right answers."""
+
+    def __init__(
+        self, probes: Sequence[Probe], spec: Callable[[], TrainSpec], total_steps: int, loaded: Loaded,
+        batch_tokens: int, outbox: Outbox, budget: Budget,
+    ) -> None:  # fmt: skip
+        self._probes, self._spec, self._total_steps = probes, spec, total_steps
+        self._loaded, self._batch_tokens, self._outbox, self._budget = loaded, batch_tokens, outbox, budget
+        self._num_due = self._num_taken = 0
+        self._is_waiting = False
+        self._last_seconds = 0.0  # unknown before the first, which is taken; those after it pay for it
+        self.latest: tuple[int, float] | None = None
+
+    def after_step(self, facts: StepFacts) -> None:
+        spec, is_last = self._spec(), facts.step == self._total_steps
+        every = math.ceil(self._total_steps / _MOMENTS) if spec.sample_every == "auto" else spec.sample_every
+        if not every or not self._probes:
+            return
+        if facts.step % every == 0 or is_last:
+            self._num_due += 1
+            self._is_waiting = True
+        if self._is_waiting and self._budget.allows(self._last_seconds, spec.watch_share):
+            self._take(facts.step, spec.sample_tokens)
+        if is_last:
+            self._tell_postponed(spec.watch_share)
+
+    def _take(self, step: int, num_tokens: int) -> None:
+        began = self._budget.clock()
+        with undisturbed():
+            prompts = [probe.prompt_ids for probe in self._probes]
+            answers = generate(self._loaded, prompts, num_tokens, batch_size=len(prompts))
+            nlls = self._expected_nlls()
+        self._last_seconds = self._budget.clock() - began
+        self._budget.spent_seconds += self._last_seconds
+        self._num_taken, self._is_waiting = self._num_taken + 1, False
+        marks: list[bool] = []
+        for number, (probe, answer) in enumerate(zip(self._probes, answers, strict=True), 1):
+            marks.append(answer.finished and matches(probe.expected, answer.text))
+            self._outbox.send(
+                "sample", step=step, probe=number, prompt=probe.prompt, expected=probe.expected, answer=answer.text,
+                is_match=marks[-1], nll=nlls[number - 1],
+            )  # fmt: skip
+        self.latest = (step, sum(marks) / len(marks))
+
+    def _expected_nlls(self) -> list[float]:
+        """Return each expected answer's NLL in nats per token."""
+        sequences = [sequence for probe in self._probes for sequence in probe.sequences]
+        owners = np.repeat(np.arange(len(self._probes)), [len(probe.sequences) for probe in self._probes])
+        nlls = mean_nll_that_fits(self._loaded, sequences, self._batch_tokens, lambda done, total: None)
+        counts = token_counts(sequences)
+        sums = np.bincount(owners, np.where(counts > 0, nlls * counts, 0.0))
+        return [float(nll) for nll in sums / np.bincount(owners, counts)]
+
+    def _tell_postponed(self, share: float) -> None:
+        missing = self._num_due - self._num_taken
+        if missing > 0:
+            text = (
+                f"samples were taken {self._num_taken} times of {self._num_due}: the others did not fit into "
+                f"{share:.1%} of the time (train.watch_share)"
+            )
+            self._outbox.event("info", "samples.postponed", text, taken=self._num_taken, due=self._num_due)
