@@ -13,7 +13,7 @@ from stoker.cli.lab import open_reader
 from stoker.data.visible import visible
 from stoker.errors import NotFound
 
-_WIDTH = 48
+_WIDTH = 40
 
 Probe = dict[str, Any]
 
@@ -42,7 +42,8 @@ def samples(
 def _with_evolution(found: Probe) -> Probe:
     from stoker.analysis.evolution import evolution
 
-    marks = [(sample["step"], bool(sample["is_match"])) for sample in found["samples"]]
+    answered = [sample for sample in found["samples"] if sample["is_match"] is not None]
+    marks = [(sample["step"], sample["is_match"]) for sample in answered]
     return {**asdict(evolution(marks)), **found}
 
 
@@ -68,31 +69,32 @@ def _there_are(what: str, numbers: list[int]) -> str:
 def _print_probes(probes: list[Probe]) -> None:
     rows = []
     for each in probes:
-        last = each["samples"][-1]
+        answered = [sample for sample in each["samples"] if sample["answer"] is not None]
+        last: dict[str, Any] = answered[-1] if answered else {}
         nlls = [sample["nll"] for sample in each["samples"] if sample["nll"] is not None]
         rows.append(
             (
-                each["probe"], _short(each["prompt"]), _short(each["expected"]), _short(last["answer"]), last["step"],
-                _mark(last["is_match"]), f"{units.loss(nlls[0])} > {units.loss(nlls[-1])}" if nlls else None,
-                each["learned_at"], each["forgot_at"],
+                each["probe"], last.get("step"), _mark(last.get("is_match")), each["learned_at"], each["forgot_at"],
+                f"{units.loss(nlls[0])} > {units.loss(nlls[-1])}" if nlls else None,
+                _line(each["expected"], _WIDTH), _line(last.get("answer"), _WIDTH),
             )
         )  # fmt: skip
-    header = ("probe", "prompt", "expected", "answer", "step", "right", "NLL", "learned at", "forgot at")
-    print_table(header, rows, numbers=("probe", "step", "learned at", "forgot at"))
+    header = ("probe", "answered at", "right", "learned at", "forgot at", "NLL, first > last", "expected", "answer")
+    print_table(header, rows, numbers=("probe", "answered at", "learned at", "forgot at"))
 
 
 def _print_probe(probe: Probe) -> None:
     print_facts(
         [
             ("probe", probe["probe"]),
-            ("prompt", visible(probe["prompt"])),
-            ("expected", visible(probe["expected"])),
+            ("prompt", _line(probe["prompt"])),
+            ("expected", _line(probe["expected"])),
             ("learned at", f"step {probe['learned_at']}" if probe["learned_at"] else None),
             ("forgot at", f"step {probe['forgot_at']}" if probe["forgot_at"] else None),
         ]
     )
     rows = [
-        (sample["step"], _mark(sample["is_match"]), units.loss(sample["nll"]), visible(sample["answer"] or ""))
+        (sample["step"], _mark(sample["is_match"]), units.loss(sample["nll"]), _line(sample["answer"]))
         for sample in probe["samples"]
     ]
     print_table(("step", "right", "NLL", "answer"), rows, numbers=("step", "NLL"))
@@ -102,6 +104,9 @@ def _mark(is_match: bool | None) -> str | None:
     return None if is_match is None else "yes" if is_match else "no"
 
 
-def _short(text: str | None) -> str:
-    line = visible(" ".join((text or "").split()))
-    return line if len(line) <= _WIDTH else line[: _WIDTH - 3] + "..."
+def _line(text: str | None, width: int | None = None) -> str | None:
+    """Return a text as one line that is safe to show, cut to `width`."""
+    if text is None:
+        return None
+    line = visible(" ".join(text.split()))
+    return line if width is None or len(line) <= width else line[: width - 3] + "..."

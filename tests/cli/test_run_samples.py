@@ -29,6 +29,8 @@ def sampled(history: Workspace) -> Workspace:
                         answer=f"answer {place}", is_match=mark == "y", nll=1.0 / place, time=0.0,
                     )
                 )  # fmt: skip
+        silent = {"run": "r1", "step": 40, "probe": 1, "prompt": "question\n1", "expected": "yes \x1b[31m", "nll": 0.1}
+        transaction.execute(insert(t.samples).values(**silent, answer=None, is_match=None, time=0.0))
     store.close()
     return history
 
@@ -41,10 +43,10 @@ def test_each_probe_shows_when_it_was_learned_and_forgotten(stoker: Stoker, samp
         (2, 20, 30),
     ]
     first = found["probes"][0]
-    assert first["prompt"] == "question\n1" and len(first["samples"]) == 3
+    assert first["prompt"] == "question\n1" and len(first["samples"]) == 4
     assert first["samples"][0] == {"step": 10, "answer": "answer 1", "is_match": False, "nll": 1.0, "time": 0.0}
     text = stoker("run", "samples", "r1").out
-    assert "answer 3" in text and "learned at" in text and "\x1b" not in text
+    assert "0.1000" in text and "answer 3" in text and "learned at" in text and "\x1b" not in text
 
 
 def test_one_probe_shows_its_answers_over_the_steps(stoker: Stoker, sampled: Workspace) -> None:
@@ -59,7 +61,7 @@ def test_one_step_shows_every_probe_then(stoker: Stoker, sampled: Workspace) -> 
     assert found[1]["forgot_at"] == 30
 
 
-@pytest.mark.parametrize(("option", "there_are"), [("--step", "steps 10, 20, 30"), ("--probe", "probes 1, 2")])
+@pytest.mark.parametrize(("option", "there_are"), [("--step", "steps 10, 20, 30, 40"), ("--probe", "probes 1, 2")])
 def test_what_is_not_there_is_named(stoker: Stoker, sampled: Workspace, option: str, there_are: str) -> None:
     answer = stoker("run", "samples", "r1", option, "77")
     assert answer.code == 3 and there_are in answer.err

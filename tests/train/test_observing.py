@@ -16,9 +16,12 @@ from stoker.durable import read_manifest
 from stoker.errors import WorkerExit
 from stoker.mailbox.messages import Outbox
 from stoker.model.device import resolve_hardware
-from stoker.model.load import load_for_inference
+from stoker.model.generation import generate
+from stoker.model.likelihood import mean_nll_that_fits
+from stoker.model.load import load_for_inference, load_tokenizer
 from stoker.spec.lab import TrainSpec
 from stoker.train.conductor import StepFacts
+from stoker.train.observing import samples as sampling
 from stoker.train.observing.budget import Budget
 from stoker.train.observing.layer_norms import LayerNorms, layer_of
 from stoker.train.observing.samples import Samples, choose_probes
@@ -105,8 +108,6 @@ def test_by_default_a_short_run_is_evaluated_once_at_its_end(lab, sealing):
 
 
 def test_sealed_rows_are_of_the_datasets_trained_and_never_train(lab, sealing, observed):
-    from stoker.model.load import load_tokenizer
-
     job, folder = observed
     tokenizer = load_tokenizer(job.base_folder)
     rows = {row.id for row in gather_sealed(job, tokenizer, 4096)}
@@ -175,19 +176,32 @@ def test_a_layer_whose_gradient_is_not_finite_is_told_as_null(outbox):
 
 
 @pytest.fixture
-def asked(observed, tmp_path, outbox):
-    """Samples of a trained model under a clock that a test moves: `make(spec, total_steps)`."""
+def asked(observed, tmp_path, outbox, monkeypatch):
+    """Samples of a trained model under a clock of the test's own: `make(spec, total_steps, measuring=.., answering=..)`."""
     job, _ = observed
     loaded = load_for_inference(as_ref(job), job.base_folder, resolve_hardware(job.train))
     rows = gather_sealed(job, loaded.tokenizer, 4096)
 
-    def make(spec: TrainSpec, total_steps: int, seconds_each: float = 0.0):
-        clock = iter(np.arange(1000) * seconds_each)
-        budget = Budget(clock=lambda: float(next(clock)))
+    def make(spec: TrainSpec, total_steps: int, measuring: float = 0.0, answering: float = 0.0):
+        now = [0.0]
+        for name, inner, seconds in (
+            ("mean_nll_that_fits", mean_nll_that_fits, measuring),
+            ("generate", generate, answering),
+        ):
+            monkeypatch.setattr(sampling, name, takes(now, inner, seconds))
+        budget = Budget(clock=lambda: now[0])
         probes = choose_probes(rows, spec, loaded.tokenizer)
         return Samples(probes, lambda: spec, total_steps, loaded, 1024, outbox, budget), budget
 
     return make, loaded
+
+
+def takes(now, inner, seconds):
+    def timed(*args, **named):
+        now[0] += seconds
+        return inner(*args, **named)
+
+    return timed
 
 
 def as_ref(job):
@@ -202,20 +216,33 @@ def walk(samples, budget, steps: int, seconds: float = 1.0):
         samples.after_step(facts(step, seconds))
 
 
-def test_samples_wait_until_the_budget_has_room_and_the_rest_is_told(asked, outbox):
+def test_answers_wait_until_the_budget_has_room_and_the_rest_is_told(asked, outbox):
     make, _ = asked
     spec = TrainSpec(sample_every=10, sample_rows=2, sample_tokens=2, watch_share=0.1)
-    walk(*make(spec, 60, seconds_each=2.0), 60)
-    # 2 s each at a tenth of the time: the first at once, then one for every 20 s of steps.
+    walk(*make(spec, 60, measuring=0.3, answering=2.03), 60)
+    # At a tenth of the time: the first answers at once, the next when they are paid for; measuring alone meanwhile.
+    found = {m["step"]: m["answer"] is not None for m in told(outbox, "sample") if m["probe"] == 1}
+    assert [step for step, is_answered in found.items() if is_answered] == [10, 56]
+    assert [step for step, is_answered in found.items() if not is_answered] == [30, 40, 50, 60]
+    assert all((m["is_match"] is None) == (m["answer"] is None) and m["nll"] > 0 for m in told(outbox, "sample"))
+    assert [(m["code"], m["data"]) for m in told(outbox, "event")] == [("samples.postponed", {"taken": 2, "due": 6})]
+
+
+def test_measuring_alone_never_takes_the_time_that_answers_wait_for(asked, outbox):
+    make, _ = asked
+    spec = TrainSpec(sample_every=10, sample_rows=2, sample_tokens=2, watch_share=0.1)
+    walk(*make(spec, 60, measuring=1.0, answering=1.0), 60)
     assert [m["step"] for m in told(outbox, "sample") if m["probe"] == 1] == [10, 40, 60]
-    assert [(m["code"], m["data"]) for m in told(outbox, "event")] == [("samples.postponed", {"taken": 3, "due": 6})]
 
 
 def test_a_larger_share_of_the_time_takes_all_samples(asked, outbox):
     make, _ = asked
     spec = TrainSpec(sample_every=10, sample_rows=2, sample_tokens=2, watch_share=0.3)
-    walk(*make(spec, 60, seconds_each=2.0), 60)
-    assert [m["step"] for m in told(outbox, "sample") if m["probe"] == 1] == [10, 20, 30, 40, 50, 60]
+    walk(*make(spec, 60, measuring=0.5, answering=1.5), 60)
+    found = [m for m in told(outbox, "sample") if m["probe"] == 1]
+    assert (
+        [m["step"] for m in found if m["answer"] is not None] == [10, 20, 30, 40, 50, 60] == [m["step"] for m in found]
+    )
     assert told(outbox, "event") == []
 
 

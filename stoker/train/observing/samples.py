@@ -1,7 +1,8 @@
 """Samples: the model in training answers a few sealed rows, the same ones each time, so that one sees it learn.
 
-Greedy, short, and within a share of the steps' time: what does not fit waits for a later step, and a run says at its end how
-much had to. Training is left as it was: mode, weights, random states.
+Greedy, short, and within a share of the steps' time: answers that do not fit wait for a later step, meanwhile the expected
+answers' likelihood, which costs little, is taken alone, and a run says at its end how many answers never came. Training is left as it
+was: mode, weights, random states.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from stoker.analysis.scorers import matches
 from stoker.data.rows import Row
 from stoker.mailbox.messages import Outbox
 from stoker.model.encoded import Encoded, Ids
-from stoker.model.generation import generate
+from stoker.model.generation import Generated, generate
 from stoker.model.likelihood import mean_nll_that_fits, token_counts
 from stoker.model.load import Loaded
 from stoker.model.tokenizing import encode_row_prompt
@@ -28,6 +29,8 @@ from stoker.train.observing.sealed import SealedRow, rows_by_id
 from stoker.train.randomness import undisturbed
 
 _MOMENTS = 10  # samplings of a run when the interval is left open
+_CHEAP = 0.25  # of what answers cost
+_MARGIN_TOKENS = 16  # an answer that is this much longer than the longest expected one is cut: it can't be right
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Probe:
     expected: str
     prompt_ids: Ids
     sequences: list[Encoded]
+    num_expected_tokens: int
 
 
 def choose_probes(rows: Sequence[SealedRow], spec: TrainSpec, tokenizer: Any) -> list[Probe]:
@@ -51,7 +55,8 @@ def choose_probes(rows: Sequence[SealedRow], spec: TrainSpec, tokenizer: Any) ->
         if len(probes) == spec.sample_rows:
             break
         if row.messages is not None and row.answer().strip():
-            probes.append(Probe(prompt_text(row), row.answer(), encode_row_prompt(row, tokenizer), sealed.sequences))
+            prompt_ids = encode_row_prompt(row, tokenizer)
+            probes.append(Probe(prompt_text(row), row.answer(), prompt_ids, sealed.sequences, sizes[row.id]))
     return probes
 
 
@@ -74,7 +79,9 @@ class Samples:
         self._loaded, self._batch_tokens, self._outbox, self._budget = loaded, batch_tokens, outbox, budget
         self._num_due = self._num_taken = 0
         self._is_waiting = False
-        self._last_seconds = 0.0  # unknown before the first, which is taken; those after it pay for it
+        self._nll_seconds = self._answer_seconds = (
+            0.0  # unknown before the first, which is taken; those after it pay for it
+        )
         self.latest: tuple[int, float] | None = None
 
     def after_step(self, facts: StepFacts) -> None:
@@ -82,31 +89,52 @@ class Samples:
         every = math.ceil(self._total_steps / _MOMENTS) if spec.sample_every == "auto" else spec.sample_every
         if not every or not self._probes:
             return
-        if facts.step % every == 0 or is_last:
+        is_due = facts.step % every == 0 or is_last
+        if is_due:
             self._num_due += 1
             self._is_waiting = True
-        if self._is_waiting and self._budget.allows(self._last_seconds, spec.watch_share):
+        if self._is_waiting and self._budget.allows(self._nll_seconds + self._answer_seconds, spec.watch_share):
             self._take(facts.step, spec.sample_tokens)
+        elif is_due and self._is_measuring_cheap() and self._budget.allows(self._nll_seconds, spec.watch_share):
+            self._take(facts.step, 0)
         if is_last:
             self._tell_postponed(spec.watch_share)
 
     def _take(self, step: int, num_tokens: int) -> None:
+        """Measure every probe and have it answered in at most `num_tokens`; 0: measure only."""
         began = self._budget.clock()
         with undisturbed():
-            prompts = [probe.prompt_ids for probe in self._probes]
-            answers = generate(self._loaded, prompts, num_tokens, batch_size=len(prompts))
             nlls = self._expected_nlls()
-        self._last_seconds = self._budget.clock() - began
-        self._budget.spent_seconds += self._last_seconds
-        self._num_taken, self._is_waiting = self._num_taken + 1, False
+            self._nll_seconds = self._spend(began)
+            answers = self._answers(num_tokens) if num_tokens else [None] * len(self._probes)
         marks: list[bool] = []
-        for number, (probe, answer) in enumerate(zip(self._probes, answers, strict=True), 1):
-            marks.append(answer.finished and matches(probe.expected, answer.text))
+        for number, (probe, answer, nll) in enumerate(zip(self._probes, answers, nlls, strict=True), 1):
+            is_match = None if answer is None else answer.finished and matches(probe.expected, answer.text)
+            marks += [] if is_match is None else [is_match]
             self._outbox.send(
-                "sample", step=step, probe=number, prompt=probe.prompt, expected=probe.expected, answer=answer.text,
-                is_match=marks[-1], nll=nlls[number - 1],
+                "sample", step=step, probe=number, prompt=probe.prompt, expected=probe.expected,
+                answer=answer.text if answer else None, is_match=is_match, nll=nll,
             )  # fmt: skip
-        self.latest = (step, sum(marks) / len(marks))
+        if marks:
+            self.latest = (step, sum(marks) / len(marks))
+
+    def _is_measuring_cheap(self) -> bool:
+        """Tell whether measuring alone leaves time for answers: else it would eat up what they wait for."""
+        return self._nll_seconds <= _CHEAP * self._answer_seconds
+
+    def _answers(self, num_tokens: int) -> list[Generated | None]:
+        began = self._budget.clock()
+        longest = max(probe.num_expected_tokens for probe in self._probes)
+        prompts = [probe.prompt_ids for probe in self._probes]
+        answers = generate(self._loaded, prompts, min(num_tokens, longest + _MARGIN_TOKENS), batch_size=len(prompts))
+        self._answer_seconds = self._spend(began)
+        self._num_taken, self._is_waiting = self._num_taken + 1, False
+        return [*answers]
+
+    def _spend(self, began: float) -> float:
+        seconds = self._budget.clock() - began
+        self._budget.spent_seconds += seconds
+        return seconds
 
     def _expected_nlls(self) -> list[float]:
         """Return each expected answer's NLL in nats per token."""
@@ -121,7 +149,7 @@ class Samples:
         missing = self._num_due - self._num_taken
         if missing > 0:
             text = (
-                f"samples were taken {self._num_taken} times of {self._num_due}: the others did not fit into "
-                f"{share:.1%} of the time (train.watch_share)"
+                f"the probes were answered {self._num_taken} times of {self._num_due}: more did not fit into {share:.1%} of "
+                f"the time (train.watch_share)"
             )
             self._outbox.event("info", "samples.postponed", text, taken=self._num_taken, due=self._num_due)
