@@ -10,7 +10,8 @@ the supervisor ingests these, and a folder's messages alone can rebuild its part
     step        step, total_steps, loss, learning_rate, grad_norm (null when not finite), tokens, rows, seconds, epoch
     skipped     step, reason, loss, grad_norm                     a non-finite step that was not applied
     layers      step, norms: {layer: norm}                        gradient norms before clipping; null when not finite
-    evaluation  step, heldout_loss (nats per token), rows, seconds  sealed rows measured while the run trains
+    evaluation  step, heldout_loss (nats per token), rows, seconds  sealed rows measured while the run trains;
+                benchmark, score too where the run stops early by a benchmark
     sample      step, probe, prompt, expected, answer, is_match, nll  a sealed row, answered while the run trains
     checkpoint  step, folder, seconds, bytes, is_best, loss
     damaged     folder, file, reason                              a checkpoint set aside

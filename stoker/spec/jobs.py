@@ -97,6 +97,7 @@ class TrainJob(Spec):
     train: TrainSpec
     retention: RetentionSpec
     tokens: Path = Field(description="Folder of tokenised rows (Workspace.tokens).")
+    benchmarks: Path | None = Field(None, description="Folder of benchmarks, for train.early_stopping_on.")
 
 
 class ItemSet(Spec):

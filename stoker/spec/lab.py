@@ -174,10 +174,15 @@ class TrainSpec(Spec):
         ge=0,
         description="The run ends after so many evaluations in a row without a gain, with the best weights; 0: off.",
     )
+    early_stopping_on: str = Field(
+        "heldout",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        description='What a run stops early by: "heldout" loss, or the score on the benchmark of this name.',
+    )
     min_delta: float = Field(
         0.0,
         ge=0,
-        description="A held-out loss is a gain when it is lower than the best by more than this (nats per token).",
+        description="An evaluation is a gain when it is better than the best by more than this (nats per token, or score).",
     )
 
     @field_validator("early_stopping")

@@ -171,6 +171,7 @@ def _first_job(
         train=spec.train,
         retention=spec.retention,
         tokens=workspace.tokens,
+        benchmarks=workspace.benchmarks,
     )
 
 

@@ -180,9 +180,14 @@ def early_end(progress: Progress, spec: TrainSpec) -> Ending | None:
     """Return the end of a run whose evaluations have no gain any more (`train.early_stopping`)."""
     if not progress.gain.is_over(spec.early_stopping):
         return None
-    gain = progress.gain
-    best = f"the best is {gain.best:.4f} at step {gain.best_step}" if gain.best is not None else "none was finite"
-    return Ending(WorkerExit.DONE, f"the held-out loss had no gain in {gain.num_without} evaluations, {best}")
+    gain, on = progress.gain, spec.early_stopping_on
+    what, best = ("the held-out loss", gain.best) if on == "heldout" else (f"the score on {on}", _score(gain.best))
+    found = f"the best is {best:.4f} at step {gain.best_step}" if best is not None else "none was finite"
+    return Ending(WorkerExit.DONE, f"{what} had no gain in {gain.num_without} evaluations, {found}")
+
+
+def _score(measured: float | None) -> float | None:
+    return None if measured is None else 1 - measured
 
 
 def _epochs(plan: Plan) -> list[float]:

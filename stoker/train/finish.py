@@ -25,7 +25,7 @@ def go_back_to_best(run: Run, ending: Ending | None, on_damaged: Callable[[Damag
     progress, total = run.progress, run.plan.total_steps
     stopped_at = progress.step
     has_fallen_behind = run.settings.train.early_stopping > 0 and progress.gain.num_without > 0
-    if has_fallen_behind and progress.is_best_heldout and progress.best_step not in (None, stopped_at):
+    if has_fallen_behind and progress.is_best_measured and progress.best_step not in (None, stopped_at):
         _restore(run, on_damaged)
     kept = run.progress.step
     if kept == total:

@@ -16,8 +16,9 @@ _TAIL = 50
 class Progress:
     """`step` counts finished optimizer steps, skipped ones included. Losses are nats per trained token.
 
-    `best_loss` is the best checkpoint's held-out loss once one was saved at an evaluation (`is_best_heldout`), and until
-    then the mean training loss of the stretch before it. `evaluated_step` and `heldout_loss` are of the last evaluation.
+    `best_loss` is the best checkpoint's `measured` once one was saved at an evaluation (`is_best_measured`), and until then the
+    mean training loss of the stretch before it. `measured` is what the evaluation at `evaluated_step` found: the held-out
+    loss, or 1 less the score of the benchmark that the run stops by.
     """
 
     step: int = 0
@@ -30,9 +31,9 @@ class Progress:
     best_loss: float | None = None
     best_step: int | None = None
     last_losses: list[float] = field(default_factory=list)
-    is_best_heldout: bool = False
+    is_best_measured: bool = False
     evaluated_step: int = 0
-    heldout_loss: float | None = None
+    measured: float | None = None
     gain: Gain = field(default_factory=Gain)
 
     def add(self, loss: float, norm: float, tokens: int, rows: int) -> bool:
@@ -50,25 +51,25 @@ class Progress:
             self.num_skipped += 1
         return is_finite
 
-    def record_evaluation(self, step: int, heldout_loss: float, min_delta: float) -> None:
+    def record_evaluation(self, step: int, measured: float, min_delta: float) -> None:
         """Remember what a step's evaluation found; NaN when it could not be computed."""
-        self.evaluated_step, self.heldout_loss = step, heldout_loss if math.isfinite(heldout_loss) else None
-        self.gain = self.gain.after(step, heldout_loss, min_delta)
+        self.evaluated_step, self.measured = step, measured if math.isfinite(measured) else None
+        self.gain = self.gain.after(step, measured, min_delta)
 
     @property
     def is_new_best(self) -> bool:
-        """Tell whether this very step was evaluated, and no checkpoint's held-out loss is as low."""
-        if self.heldout_loss is None or self.evaluated_step != self.step:
+        """Tell whether this very step was evaluated, and no checkpoint measured as low."""
+        if self.measured is None or self.evaluated_step != self.step:
             return False
-        return not self.is_best_heldout or self.best_loss is None or self.heldout_loss < self.best_loss
+        return not self.is_best_measured or self.best_loss is None or self.measured < self.best_loss
 
     def close_stretch(self) -> float | None:
         """End the stretch between two checkpoints: return its mean loss, and remember the step if it is the best."""
         mean = self.loss_sum / self.loss_count if self.loss_count else None
         self.loss_sum, self.loss_count = 0.0, 0
         if self.is_new_best:
-            self.best_loss, self.best_step, self.is_best_heldout = self.heldout_loss, self.step, True
-        elif mean is not None and not self.is_best_heldout and (self.best_loss is None or mean < self.best_loss):
+            self.best_loss, self.best_step, self.is_best_measured = self.measured, self.step, True
+        elif mean is not None and not self.is_best_measured and (self.best_loss is None or mean < self.best_loss):
             self.best_loss, self.best_step = mean, self.step
         return mean
 

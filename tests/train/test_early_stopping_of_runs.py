@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
+import orjson
 import pytest
 from pydantic import ValidationError
 from test_training_run import stop_after
-from train_lab import as_parent, assert_same_version, make_dataset, make_job, messages, train
+from train_lab import WORDS, as_parent, assert_same_version, make_dataset, make_job, messages, train
 
-from stoker.durable import read_manifest, verify_folder
-from stoker.errors import WorkerExit
-from stoker.spec.lab import TrainSpec
+from stoker.durable import read_manifest, sha256_file, verify_folder
+from stoker.errors import InvalidInput, WorkerExit
+from stoker.spec.jobs import JOB, DatasetRef, IntakeJob
+from stoker.spec.lab import IntakeSpec, SplitSpec, TrainSpec
 from stoker.train import run as run_module
 from stoker.train.plan import load_plan
 
@@ -132,3 +137,48 @@ def test_without_sealed_rows_a_run_says_that_nothing_can_stop_it(lab, first):
 def test_early_stopping_without_evaluations_is_refused():
     with pytest.raises(ValidationError, match=r"train\.eval_every is 0"):
         TrainSpec(early_stopping=2, eval_every=0)
+
+
+@pytest.fixture(scope="module")
+def taken(lab):
+    """A dataset that the intake made: with the index by which benchmark items are held against trained rows."""
+    file, task, folder = lab / "taken.jsonl", lab / "intake", lab / "datasets" / "taken"
+    rows = [{"prompt": f"the opposite of {word}", "answer": word[::-1]} for word in WORDS * 2]
+    rows = [{**row, "prompt": f"{row['prompt']} number {place}"} for place, row in enumerate(rows)]
+    file.write_bytes(b"\n".join(orjson.dumps(row) for row in rows) + b"\n")
+    ref = DatasetRef(id="taken", folder=folder, name=file.name)
+    split = SplitSpec(fraction=0.0, min_clusters=0, max_clusters=0)
+    job = IntakeJob(
+        dataset=ref, file=file, file_sha256=sha256_file(file), intake=IntakeSpec(allow_unproven=True), split=split
+    )
+    task.mkdir()
+    (task / JOB).write_text(job.model_dump_json())
+    subprocess.run([sys.executable, "-m", "stoker.data", str(task)], check=True)
+    return ref
+
+
+def with_benchmark(lab, job, items):
+    folder = lab / "benchmarks"
+    folder.mkdir(exist_ok=True)
+    (folder / "words.jsonl").write_bytes(b"\n".join(orjson.dumps(item) for item in items) + b"\n")
+    return job.model_copy(update={"benchmarks": folder})
+
+
+def test_a_run_can_stop_by_the_score_on_a_benchmark(lab, taken):
+    items = [{"prompt": f"what is {word}?", "answer": word} for word in ("granite", "basalt", "gneiss")]
+    on = {"early_stopping_on": "words", "sample_tokens": 4, "eval_rows": 2}
+    job, folder = make_job(lab, "by-benchmark", [taken], **STOPPING, **on)
+    assert train(with_benchmark(lab, job, items), folder) is WorkerExit.DONE
+    found = messages(folder, "evaluation")
+    # No answer is ever right: the first score is the best, and two more are the end.
+    assert [(m["step"], m["benchmark"], m["score"]) for m in found] == [(step, "words", 0.0) for step in (3, 6, 9)]
+    early = read_manifest(job.output)["finished_early"]
+    assert (early["weights_of_step"], early["stopped_at"]) == (3, 9)
+    assert "the score on words had no gain in 2 evaluations, the best is 0.0000 at step 3" in early["reason"]
+
+
+def test_a_benchmark_that_is_not_there_or_has_no_score_is_refused_before_the_first_step(lab, data):
+    job, folder = make_job(lab, "no-benchmark", [data], **STOPPING, early_stopping_on="nothing")
+    with pytest.raises(InvalidInput, match=r"train\.early_stopping_on = 'nothing' is no benchmark"):
+        train(with_benchmark(lab, job, []), folder)
+    assert messages(folder, "step") == []

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from stoker.model.likelihood import mean_nll_that_fits, token_counts
 from stoker.model.load import Loaded
 from stoker.spec.lab import TrainSpec
 from stoker.train.conductor import StepFacts
+from stoker.train.observing.benchmark_score import BenchmarkScore
 from stoker.train.observing.budget import Budget
 from stoker.train.observing.sealed import SealedRow
 from stoker.train.plan import Plan
@@ -39,7 +41,7 @@ class Schedule:
     num_rows: int
 
     def is_due(self, step: int, total_steps: int) -> bool:
-        return self.every > 0 and self.num_rows > 0 and (step % self.every == 0 or step == total_steps)
+        return self.every > 0 and (step % self.every == 0 or step == total_steps)
 
 
 def schedule(spec: TrainSpec, plan: Plan, rows: Sequence[SealedRow]) -> Schedule:
@@ -48,10 +50,10 @@ def schedule(spec: TrainSpec, plan: Plan, rows: Sequence[SealedRow]) -> Schedule
     The cost is counted in tokens. A run that stops early by its evaluations has all ten of them, whatever they cost.
     """
     num_rows = min(spec.eval_rows, len(rows))
-    if spec.eval_every != "auto" or not num_rows:
-        return Schedule(0 if spec.eval_every == "auto" else spec.eval_every, num_rows)
+    if spec.eval_every != "auto":
+        return Schedule(spec.eval_every, num_rows)
     moments = _MOMENTS
-    if not spec.early_stopping:
+    if not spec.early_stopping and rows:
         mean_tokens = sum(row.num_tokens for row in rows) / len(rows)
         affordable = _PART * spec.watch_share * _PASSES * int(plan.tokens.sum()) / mean_tokens
         num_rows = max(min(num_rows, _LEAST_ROWS), min(num_rows, int(affordable / _MOMENTS)))
@@ -64,8 +66,9 @@ class HeldoutLoss:
 
     def __init__(
         self, rows: Sequence[SealedRow], spec: Callable[[], TrainSpec], plan: Plan, progress: Callable[[], Progress],
-        loaded: Loaded, batch_tokens: int, outbox: Outbox, budget: Budget,
+        loaded: Loaded, batch_tokens: int, outbox: Outbox, budget: Budget, benchmark: BenchmarkScore | None,
     ) -> None:  # fmt: skip
+        self._benchmark = benchmark
         self._rows, self._spec, self._plan, self._progress = rows, spec, plan, progress
         self._loaded, self._batch_tokens, self._outbox, self._budget = loaded, batch_tokens, outbox, budget
         self._said_at = 0.0
@@ -73,16 +76,23 @@ class HeldoutLoss:
     def after_step(self, facts: StepFacts) -> None:
         spec = self._spec()
         when = schedule(spec, self._plan, self._rows)
-        if not when.is_due(facts.step, self._plan.total_steps):
+        if not when.is_due(facts.step, self._plan.total_steps) or not (self._rows or self._benchmark):
             return
         self._said_at = time.monotonic()
         began = self._budget.clock()
-        loss = self._measure(self._rows[: when.num_rows])
+        loss = self._measure(self._rows[: when.num_rows]) if when.num_rows else math.nan
+        measured, more = self._by_benchmark(spec) if self._benchmark else (loss, {})
         spent = self._budget.clock() - began
         if spec.eval_every == "auto":  # one that a person asked for does not take the samples' time
             self._budget.spent_seconds += spent
-        self._progress().record_evaluation(facts.step, loss, spec.min_delta)
-        self._outbox.send("evaluation", step=facts.step, heldout_loss=loss, rows=when.num_rows, seconds=spent)
+        self._progress().record_evaluation(facts.step, measured, spec.min_delta)
+        self._outbox.send("evaluation", step=facts.step, heldout_loss=loss, rows=when.num_rows, seconds=spent, **more)
+
+    def _by_benchmark(self, spec: TrainSpec) -> tuple[float, dict[str, Any]]:
+        """Return what is to fall, 1 less the score, and what is told of it."""
+        assert self._benchmark is not None
+        score = self._benchmark.measure(spec.sample_tokens)
+        return 1 - score, {"benchmark": self._benchmark.name, "score": score}
 
     def _measure(self, rows: Sequence[SealedRow]) -> float:
         """Return the mean NLL in nats per scored token."""

@@ -9,11 +9,12 @@ from stoker.mailbox.messages import Outbox
 from stoker.model.load import Loaded
 from stoker.spec.jobs import TrainJob
 from stoker.train.conductor import Observer
+from stoker.train.observing.benchmark_score import BenchmarkScore
 from stoker.train.observing.budget import Budget
 from stoker.train.observing.heldout import HeldoutLoss
 from stoker.train.observing.layer_norms import LayerNorms
 from stoker.train.observing.samples import Samples, choose_probes
-from stoker.train.observing.sealed import SealedRow, gather_sealed
+from stoker.train.observing.sealed import gather_sealed
 from stoker.train.optimizer import trainable
 from stoker.train.plan import Plan
 from stoker.train.progress import Progress
@@ -43,21 +44,26 @@ def make_panel(
     """Make the observers; `settings` and `progress` are asked at every step, since a run may change both."""
     spec, first = (lambda: settings().train), settings()
     budget = Budget()
-    rows = _sealed_rows(job, loaded, first, outbox)
+    benchmark = _benchmark(job, loaded, first)
+    rows = gather_sealed(job, loaded.tokenizer, first.max_length)
+    if first.train.early_stopping and not rows and benchmark is None:
+        text = "no row of the run's data is held out: there is nothing to stop early by, and every step will be done"
+        outbox.event("warn", "early-stopping.off", text)
     batch_tokens = min(_BATCH_TOKENS, first.batch_tokens)
     probes = choose_probes(rows, first.train, loaded.tokenizer) if first.train.sample_every else []
     return Panel(
         LayerNorms(trainable(loaded.model), spec, outbox),
-        HeldoutLoss(rows, spec, plan, progress, loaded, batch_tokens, outbox, budget),
+        HeldoutLoss(rows, spec, plan, progress, loaded, batch_tokens, outbox, budget, benchmark),
         Samples(probes, spec, plan.total_steps, loaded, batch_tokens, outbox, budget),
         budget,
     )
 
 
-def _sealed_rows(job: TrainJob, loaded: Loaded, settings: Settings, outbox: Outbox) -> list[SealedRow]:
-    """Return what there is to evaluate on; a run whose early stopping has nothing to go by says so."""
-    rows = gather_sealed(job, loaded.tokenizer, settings.max_length)
-    if not rows and settings.train.early_stopping:
-        text = "no row of the run's data is held out: there is nothing to stop early by, and every step will be done"
-        outbox.event("warn", "early-stopping.off", text)
-    return rows
+def _benchmark(job: TrainJob, loaded: Loaded, settings: Settings) -> BenchmarkScore | None:
+    """Return the benchmark that the run stops early by, if it is not the held-out loss."""
+    train = settings.train
+    if not train.early_stopping or train.early_stopping_on == "heldout":
+        return None
+    assert job.benchmarks is not None
+    trained = [ref.folder for ref in (*job.new, *job.replay)]
+    return BenchmarkScore(job.benchmarks / f"{train.early_stopping_on}.jsonl", trained, loaded, train.eval_rows)
