@@ -128,8 +128,8 @@ class Bench:
         return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def intake(file: Path, folder: Path) -> Path:
-    """Make a dataset version of `file` with nothing held out, as the lab would."""
+def intake(file: Path, folder: Path, num_sealed: int = 0) -> Path:
+    """Make a dataset version of `file` as the lab would, with so many clusters of rows held out."""
     from stoker.durable import sha256_file
     from stoker.spec.jobs import JOB, DatasetRef, IntakeJob
     from stoker.spec.lab import IntakeSpec, SplitSpec
@@ -141,7 +141,7 @@ def intake(file: Path, folder: Path) -> Path:
         file=file,
         file_sha256=sha256_file(file),
         intake=IntakeSpec(allow_unproven=True),
-        split=SplitSpec(fraction=0.0, min_clusters=0, max_clusters=0),
+        split=SplitSpec(fraction=0.0, min_clusters=num_sealed, max_clusters=num_sealed),
     )
     (task / JOB).write_text(job.model_dump_json())
     subprocess.run([sys.executable, "-m", "stoker.data", str(task)], check=True)

@@ -60,6 +60,7 @@ def train_job(config: dict[str, Any], folder: Path) -> TrainJob:
         "decay_fraction": 0.0,
         "weight_decay": 0.0,
         "checkpoint_seconds": 1e6,
+        **config.get("train", {}),
     }
     if config["batch_tokens"]:
         train["batch_tokens"] = config["batch_tokens"]

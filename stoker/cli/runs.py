@@ -15,11 +15,14 @@ from stoker.cli.costs import cost_facts, costs, priced
 from stoker.cli.forecast import run_eta
 from stoker.cli.lab import ask_supervisor, current_lab, open_reader
 from stoker.cli.pace import pace, recent_metrics
+from stoker.cli.samples import samples
 from stoker.cli.series import series
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Runs: list, look at, follow, pause, stop, steer.")
 app.command()(series)
 app.command()(costs)
+
+app.command()(samples)
 
 RunId = Annotated[str, typer.Argument(metavar="ID", help="A run's id, a prefix of it, @latest or @best.")]
 

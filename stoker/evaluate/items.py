@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stoker.analysis.scorers import NLL, Scorer, find_scorer, is_scorable
 from stoker.analysis.verdict import HELDOUT
 from stoker.data.benchmarks import read_benchmark
 from stoker.data.dataset import Dataset
@@ -19,7 +20,6 @@ from stoker.data.replaced import is_counting
 from stoker.data.rows import Row
 from stoker.data.sealing.overlap import near_trained
 from stoker.errors import DataError
-from stoker.evaluate.scorers import NLL, Scorer, find_scorer, is_scorable
 from stoker.spec.jobs import DatasetRef, ItemSet
 
 _HELDOUT_SCORER = "f1"

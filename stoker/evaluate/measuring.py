@@ -20,7 +20,7 @@ from stoker.errors import NonFinite
 from stoker.evaluate.answers import Answer, AnswerBook, Likelihood, Unfit
 from stoker.model.encoded import Encoded
 from stoker.model.generation import generate
-from stoker.model.likelihood import mean_nll, token_counts
+from stoker.model.likelihood import mean_nll_that_fits, token_counts
 from stoker.model.load import Loaded
 from stoker.model.tokenizing import encode_row_prompt, encode_rows
 from stoker.spec.lab import EvaluateSpec, TrainSpec
@@ -96,7 +96,7 @@ def _measure_likelihoods(book: AnswerBook, rows: Sequence[Row], loaded: Loaded, 
     order = sorted(fit, key=lambda row_id: -max(len(sequence) for sequence in fit[row_id]))
     for chunk in _chunks(order, fit):
         sequences = [sequence for row_id in chunk for sequence in fit[row_id]]
-        nlls = _mean_nll(loaded, sequences, beat)
+        nlls = mean_nll_that_fits(loaded, sequences, _BATCH_TOKENS, lambda done, total: beat(0))
         start = 0
         for row_id in chunk:
             end = start + len(fit[row_id])
@@ -114,19 +114,6 @@ def _likelihood(row_id: str, sequences: list[Encoded], nlls: np.ndarray, loaded:
         label = loaded.ref.label if loaded.ref else "the model"
         raise NonFinite(f"the NLL of row {row_id} under {label} is not finite: its weights or its numerics are broken")
     return Likelihood(nll, int(counts.sum()), max(len(sequence) for sequence in sequences))
-
-
-def _mean_nll(loaded: Loaded, sequences: list[Encoded], beat: Beat) -> np.ndarray:
-    """Compute the NLLs, in smaller batches when memory is short."""
-    batch_tokens = _BATCH_TOKENS
-    while True:
-        try:
-            return mean_nll(loaded, sequences, batch_tokens, on_progress=lambda done, total: beat(0))
-        except torch.OutOfMemoryError:
-            if batch_tokens <= 64:
-                raise
-            batch_tokens //= 2
-            torch.cuda.empty_cache()
 
 
 def _measure_answers(book: AnswerBook, rows: Sequence[Row], loaded: Loaded, evaluate: EvaluateSpec, beat: Beat) -> None:

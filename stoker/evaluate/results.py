@@ -17,13 +17,13 @@ import numpy as np
 import orjson
 
 from stoker.analysis.comparison import Comparison, PairedScores, compare_family, is_decidable
+from stoker.analysis.scorers import NLL
 from stoker.analysis.statistics import mean_interval, smallest_sample
 from stoker.analysis.trial import compare_pairs, describe_trial
 from stoker.analysis.verdict import Verdict, decide
 from stoker.durable import write_atomic
 from stoker.evaluate.answers import AnswerBook
 from stoker.evaluate.items import EvalItem, EvalSet
-from stoker.evaluate.scorers import NLL
 from stoker.spec.jobs import EvaluateJob, ModelRef
 
 _EXCERPT_CHARS = 400

@@ -4,11 +4,15 @@ Each has `kind`, `time` (seconds since the epoch), `fence` and the fields below.
 the supervisor ingests these, and a folder's messages alone can rebuild its part of the store.
 
     started     pid, started_at, device, threads, precision, resumed_from (step or null)
-    phase       name ("load", "tokenize", "proof", "fit", "train", "save", "answer", "verdict"), done, total
+    phase       name ("load", "tokenize", "proof", "fit", "train", "measure", "save", "answer", "verdict"), done, total
     plan        total_steps, start_step, rows, replay_rows, tokens, max_length, batch_tokens, accumulation
     quarantined dataset, rows: [{row, line, code, reason}]        rows that training can't take
     step        step, total_steps, loss, learning_rate, grad_norm (null when not finite), tokens, rows, seconds, epoch
     skipped     step, reason, loss, grad_norm                     a non-finite step that was not applied
+    layers      step, norms: {layer: norm}                        gradient norms before clipping; null when not finite
+    evaluation  step, heldout_loss (nats per token), rows, seconds  sealed rows measured while the run trains;
+                benchmark, score too where the run stops early by a benchmark
+    sample      step, probe, prompt, expected, answer, is_match, nll  a sealed row, answered while the run trains
     checkpoint  step, folder, seconds, bytes, is_best, loss
     damaged     folder, file, reason                              a checkpoint set aside
     change      request, name, old, new, state (applied, rejected), step, reason   a parameter, from that step on; may come again

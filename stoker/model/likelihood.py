@@ -30,6 +30,7 @@ from stoker.model.logits import (
 )  # fmt: skip
 
 _CHUNK_BYTES = 1 << 28
+_LEAST_BATCH_TOKENS = 64
 
 
 def mean_nll(
@@ -57,6 +58,20 @@ def mean_nll(
                 on_progress(done, len(encoded))
     with np.errstate(invalid="ignore"):
         return np.asarray(totals / np.where(counts, counts, np.nan))
+
+
+def mean_nll_that_fits(
+    loaded: Loaded, encoded: Sequence[Encoded], max_tokens_per_batch: int, on_progress: Callable[[int, int], None]
+) -> NDArray[np.float64]:
+    """Return `mean_nll`, in smaller batches when a GPU's memory is short."""
+    while True:
+        try:
+            return mean_nll(loaded, encoded, max_tokens_per_batch, on_progress)
+        except torch.OutOfMemoryError:
+            if max_tokens_per_batch <= _LEAST_BATCH_TOKENS:
+                raise
+            max_tokens_per_batch //= 2
+            torch.cuda.empty_cache()
 
 
 def token_counts(encoded: Sequence[Encoded]) -> NDArray[np.int64]:

@@ -81,7 +81,7 @@ def _rule_broken(item: Any, setting: Setting) -> str:
         case "finite_number":
             return "is not a finite number"
         case "value_error":
-            return f"is refused: {limits['error']}"
+            return str(limits["error"])
         case _:
             return f"is not {setting.type}"
 

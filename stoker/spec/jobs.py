@@ -116,6 +116,7 @@ class TrainJob(Spec):
     watch: WatchSpec = WatchSpec()
     recover: RecoverSpec = RecoverSpec()
     asked: tuple[Request, ...] = Field((), description="Asked while no worker had the run: taken up at its start.")
+    benchmarks: Path | None = Field(None, description="Folder of benchmarks, for train.early_stopping_on.")
 
 
 class ItemSet(Spec):

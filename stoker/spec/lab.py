@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from stoker.spec.alerting import AlertsSpec
 from stoker.spec.base import Spec
@@ -161,6 +161,46 @@ class TrainSpec(Spec):
     checkpoint_seconds: float = Field(120.0, gt=0, description="A checkpoint at least this often (seconds).")
     checkpoint_steps: int = Field(0, ge=0, description="Also a checkpoint every so many steps; 0: by time alone.")
     max_skipped_steps: int = Field(3, ge=1, description="This many non-finite steps in a row end the run.")
+    layer_norms_every: int = Field(
+        10, ge=0, description="Gradient norms of each layer every so many steps, before clipping; 0: never."
+    )
+    eval_every: Annotated[int, Field(ge=0)] | Auto = Field(
+        "auto",
+        description="Held-out loss every so many steps and after the last one; 0: never. "
+        '"auto": about ten times a run, less often where that would take more than half of watch_share.',
+    )
+    eval_rows: int = Field(64, ge=1, description="At most so many sealed rows are measured, the same ones each time.")
+    sample_every: Annotated[int, Field(ge=0)] | Auto = Field(
+        "auto",
+        description='Sealed rows are answered every so many steps and after the last one; 0: never. "auto": ten times a run.',
+    )
+    sample_rows: int = Field(4, ge=0, le=256, description="How many sealed rows are answered, the same ones each time.")
+    sample_tokens: int = Field(96, ge=1, le=4096, description="Longest answer of a sample (tokens).")
+    watch_share: Share = Field(
+        0.02, description="Samples and automatic evaluations together take at most this share of the steps' time."
+    )
+    early_stopping: int = Field(
+        0,
+        ge=0,
+        description="The run ends after so many evaluations in a row without a gain, with the best weights; 0: off.",
+    )
+    early_stopping_on: str = Field(
+        "heldout",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        description='What a run stops early by: "heldout" loss, or the score on the benchmark of this name.',
+    )
+    min_delta: float = Field(
+        0.0,
+        ge=0,
+        description="An evaluation is a gain when it is better than the best by more than this (nats per token, or score).",
+    )
+
+    @field_validator("early_stopping")
+    @classmethod
+    def _has_evaluations(cls, value: int, info: ValidationInfo) -> int:
+        if value and info.data.get("eval_every") == 0:
+            raise ValueError("needs evaluations to go by, and train.eval_every is 0")
+        return value
 
     @model_validator(mode="before")
     @classmethod

@@ -27,6 +27,14 @@ LIVE = (
     "max_skipped_steps",
     "checkpoint_steps",
     "checkpoint_seconds",
+    "layer_norms_every",
+    "eval_every",
+    "eval_rows",
+    "sample_every",
+    "sample_tokens",
+    "watch_share",
+    "early_stopping",
+    "min_delta",
 )
 ALIASES = {"lr": "learning_rate"}
 

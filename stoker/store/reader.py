@@ -18,7 +18,7 @@ from sqlalchemy import Connection, create_engine
 from stoker.durable import free_bytes
 from stoker.errors import NotAllowed
 from stoker.locks import is_locked, is_same_process
-from stoker.store import cost_queries, families, names, queries, series_queries, trial_queries
+from stoker.store import cost_queries, families, names, queries, sample_queries, series_queries, trial_queries
 from stoker.store.engine import reader_engine
 from stoker.store.migrate import current_schema, refuse_newer
 from stoker.store.records import WAITING_CODES
@@ -106,6 +106,9 @@ class Reader:
         """The machine: `now` (its newest values, `time` None when none is recent) and `facts` (cards, cores, memory)."""
         now = self.ask(series_queries.machine, time.time() - MACHINE_AGE_SECONDS)
         return {"now": now, "facts": self.ask(queries.lab_value, "machine", {})}
+
+    def samples(self, run_id: str) -> list[dict[str, Any]]:
+        return self.ask(sample_queries.samples, run_id)
 
     def versions(self) -> list[dict[str, Any]]:
         return self.ask(queries.versions)

@@ -25,6 +25,7 @@ from stoker.supervisor import measured, steering
 
 Message = dict[str, Any]
 _CAN_WAIT = (b'"kind":"step"', b'"kind":"layers"')
+_SAMPLE = ("step", "probe", "prompt", "expected", "answer", "is_match", "nll", "time")
 _COMPARISON = (
     "candidate", "against", "benchmark", "metric", "n", "candidate_score", "against_score", "difference", "low", "high",
     "p_value", "outcome", "minimum_detectable_effect", "p_value_corrected", "is_primary",
@@ -117,6 +118,7 @@ def _enter_other(transaction: Transaction, run_id: str, message: Message) -> Non
             _enter_resumed(transaction, run_id, message)
     elif kind == "rollback":
         forget_after(transaction, run_id, message["to_step"])
+        _forget_samples_after(transaction, run_id, message["to_step"])
         set_fields(transaction, t.runs, run_id, step=message["to_step"])
     elif kind == "quarantined":
         _enter_quarantined(transaction, run_id, message)
@@ -124,6 +126,8 @@ def _enter_other(transaction: Transaction, run_id: str, message: Message) -> Non
         text = f"{run_id} step {message['step']} was not applied: {message['reason']}"
         data = {name: message.get(name) for name in ("step", "loss", "grad_norm")}
         transaction.event("warn", "step.skipped", text, run=run_id, time=message["time"], **data)
+    elif kind == "sample":
+        _enter_sample(transaction, run_id, message)
     elif kind == "checkpoint":
         set_fields(transaction, t.runs, run_id, checkpoint_step=message["step"])
     elif kind == "damaged":
@@ -133,6 +137,18 @@ def _enter_other(transaction: Transaction, run_id: str, message: Message) -> Non
         steering.enter_change(transaction, run_id, message)
     elif kind == "event":
         _enter_event(transaction, message, run=run_id)
+
+
+def _forget_samples_after(transaction: Transaction, run_id: str, step: int) -> None:
+    s = t.samples
+    transaction.execute(s.delete().where(s.c.run == run_id, s.c.step > step))
+
+
+def _enter_sample(transaction: Transaction, run_id: str, message: Message) -> None:
+    """Enter a probe's answer; a step that is done again replaces it."""
+    statement = upsert(t.samples).values(run=run_id, **{name: message[name] for name in _SAMPLE})
+    replace = {name: statement.excluded[name] for name in _SAMPLE}
+    transaction.execute(statement.on_conflict_do_update(index_elements=["run", "step", "probe"], set_=replace))
 
 
 def _enter_resumed(transaction: Transaction, run_id: str, message: Message) -> None:

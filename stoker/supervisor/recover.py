@@ -124,9 +124,10 @@ def _done(context: Context, transaction: Transaction, run: RunRecord) -> None:
     version = publish(transaction, run, manifest, trained)
     if version.base_sha256:
         remember_base(transaction, run.model, version.base_sha256)
+    early = manifest.get("finished_early") or {}
     set_fields(
-        transaction, t.runs, run.id, state="done", code=None, reason=None, wanted=None, phase=None,
-        ended_at=transaction.now,
+        transaction, t.runs, run.id, state="done", code="finished-early" if early else None, reason=early.get("reason"),
+        wanted=None, phase=None, ended_at=transaction.now,
     )  # fmt: skip
     # A file is trained once a published manifest lists it, whatever the verdict will be.
     if run.dataset in manifest.get("datasets", []):
@@ -134,9 +135,10 @@ def _done(context: Context, transaction: Transaction, run: RunRecord) -> None:
     transaction.event(
         "info",
         "run.done",
-        f"{run.id} is done: {version.label}, weights {weights[:12]}",
+        f"{run.id} is done: {version.label}, weights {weights[:12]}" + (f"; {early['reason']}" if early else ""),
         run=run.id,
         dataset=run.dataset,
+        **early,
     )
     if queue.get_job(transaction, run.job).trial is not None:
         return  # its branches are evaluated together

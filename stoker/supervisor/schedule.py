@@ -174,6 +174,7 @@ def _first_job(
         watch=spec.watch,
         recover=spec.recover,
         tokens=workspace.tokens,
+        benchmarks=workspace.benchmarks,
     )
 
 

@@ -27,11 +27,12 @@ from stoker.train.progress import Progress
 from stoker.train.steering import RolledBack
 
 _RETRY_SECONDS = 1.0
+_BEST_SAVES_SHARE = 0.02  # of the time since the last save
 
 
 @dataclass(frozen=True)
 class Ending:
-    """Why a run ends before its last step."""
+    """Why a run ends before its last step; DONE: it stopped early, and its version is due."""
 
     exit: WorkerExit
     reason: str
@@ -90,6 +91,7 @@ class Conductor(TrainerCallback):  # type: ignore[misc]
         self.back: RolledBack | None = None
         self._last_save = time.monotonic()
         self._steps_since_save = 0
+        self._save_seconds = 0.0
         self._step_began = time.perf_counter()
         self.begin(plan, spec)
 
@@ -115,10 +117,11 @@ class Conductor(TrainerCallback):  # type: ignore[misc]
         self._heal_after(facts, is_last=is_last)
         self.ending = self._not_finite() if self.back is None else None
         if self.ending is None and not is_last:
-            self.ending = self._asked_to_end()
-        if not (is_last or self.back) and (
-            self._is_save_due() or (self.ending and self.ending.exit is WorkerExit.PAUSED)
-        ):
+            early = early_end(self.progress, self._spec) if self.back is None else None
+            self.ending = early or self._asked_to_end()
+        is_due = self._is_best_due() or self._is_save_due()
+        is_paused = self.ending is not None and self.ending.exit is WorkerExit.PAUSED
+        if not (is_last or self.back) and (is_due or is_paused):
             self.save()
         if self.ending is not None or self.asked or self._is_healed:
             control.should_training_stop = True
@@ -198,12 +201,34 @@ class Conductor(TrainerCallback):  # type: ignore[misc]
         by_steps = 0 < self._spec.checkpoint_steps <= self._steps_since_save
         return by_steps or time.monotonic() - self._last_save >= self._spec.checkpoint_seconds
 
+    def _is_best_due(self) -> bool:
+        """Tell whether a new best gets a checkpoint now: always when the run may end with it, else while saves stay rare."""
+        if not self.progress.is_new_best:
+            return False
+        since = time.monotonic() - self._last_save
+        return self._spec.early_stopping > 0 or self._save_seconds <= _BEST_SAVES_SHARE * since
+
     def _save_and_tell(self, loss: float | None) -> None:
         saved = self._save()
+        self._save_seconds = saved.seconds
         self._outbox.send(
             "checkpoint", step=self.progress.step, folder=str(saved.folder), seconds=saved.seconds, bytes=saved.bytes,
             is_best=self.progress.best_step == self.progress.step, loss=loss,
         )  # fmt: skip
+
+
+def early_end(progress: Progress, spec: TrainSpec) -> Ending | None:
+    """Return the end of a run whose evaluations have no gain any more (`train.early_stopping`)."""
+    if not progress.gain.is_over(spec.early_stopping):
+        return None
+    gain, on = progress.gain, spec.early_stopping_on
+    what, best = ("the held-out loss", gain.best) if on == "heldout" else (f"the score on {on}", _score(gain.best))
+    found = f"the best is {best:.4f} at step {gain.best_step}" if best is not None else "none was finite"
+    return Ending(WorkerExit.DONE, f"{what} had no gain in {gain.num_without} evaluations, {found}")
+
+
+def _score(measured: float | None) -> float | None:
+    return None if measured is None else 1 - measured
 
 
 def _epochs(plan: Plan) -> list[float]:

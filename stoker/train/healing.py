@@ -7,6 +7,7 @@ blame only if the step after it is well: several in a row mean that the weights 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,11 +34,25 @@ class Remedy:
     is_rate_halved: bool = True
 
 
-class Healer:
-    """Looks at each finished step of a run and says what is to be done before the next."""
+Look = Callable[[Watch, int], list[Finding]]
 
-    def __init__(self, spec: RecoverSpec, watch: Watch, progress: Progress, course: Course, outbox: Outbox) -> None:
-        self.watch = watch
+
+class Healer:
+    """Looks at each finished step of a run and says what is to be done before the next.
+
+    `look` finds more in what else was measured at a step.
+    """
+
+    def __init__(
+        self,
+        spec: RecoverSpec,
+        watch: Watch,
+        progress: Progress,
+        course: Course,
+        outbox: Outbox,
+        look: Look | None = None,
+    ) -> None:
+        self.watch, self._look = watch, look
         self._spec, self._progress, self._course, self._outbox = spec, progress, course, outbox
 
     def loss_limit(self) -> float:
@@ -54,6 +69,7 @@ class Healer:
     ) -> list[Remedy]:
         """Tell what is found, and return what is to be done: at most one rollback, and then nothing else."""
         findings = self.watch.after_step(step, loss, norm, is_applied)
+        findings += self._look(self.watch, step) if self._look else []
         for found in findings:
             self._outbox.event(found.severity, found.kind, found.text, step=found.step, **found.numbers)
         remedies = [

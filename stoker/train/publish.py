@@ -56,12 +56,13 @@ def publish_version(
     plan: Plan,
     progress: Progress,
     base_sha256: str,
+    finished_early: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """Publish the version and return its facts. Nothing non-finite is ever written."""
     moments = optimizer.moments()
     num_bytes = sum(p.numel() * p.element_size() for p in optimizer.named.values())
     require_free(job.output, int(_SPACE_FACTOR * 3 * num_bytes))
-    facts = _facts(job, settings, hardware, plan, progress, base_sha256)
+    facts = _facts(job, settings, hardware, plan, progress, base_sha256) | {"finished_early": finished_early}
     with publish_folder(job.output, facts, fault="version") as staging:
         write_tensors(staging / MOMENTS, moments, {"kind": "moments", "run": job.run})
         facts["weights_sha256"] = save_weights(loaded, staging, settings.method)
@@ -103,9 +104,9 @@ def _facts(
         "plan_sha256": plan.sha256(),
         "steps": progress.step,
         "skipped_steps": progress.num_skipped,
-        "rows": int(plan.rows.sum()),
-        "replay_rows": int(plan.replay_rows.sum()),
-        "tokens": int(plan.tokens.sum()),
+        "rows": int(plan.rows[: progress.step].sum()),
+        "replay_rows": int(plan.replay_rows[: progress.step].sum()),
+        "tokens": int(plan.tokens[: progress.step].sum()),
         "fill": round(plan.fill, 4),
         "final_loss": progress.last_losses[-1] if progress.last_losses else None,
         "versions": {"python": platform.python_version(), **_package_versions()},

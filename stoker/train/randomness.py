@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -46,3 +48,17 @@ def seed_all(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Leave every generator as it was, whatever is drawn meanwhile."""
+    devices, python, arrays = take_device_states(), random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(arrays)
+        torch.set_rng_state(devices["cpu"])
+        if torch.cuda.is_available():
+            torch.cuda.set_rng_state_all([state for name, state in devices.items() if name != "cpu"])

@@ -24,7 +24,9 @@ from stoker.spec.jobs import TrainJob
 from stoker.train.checkpoint import Checkpoints, Identity, Snapshot
 from stoker.train.conductor import Ending
 from stoker.train.course import Course
+from stoker.train.finish import go_back_to_best
 from stoker.train.line import LineKey, LiveLine, copy_to_ask, keep_live, take_live
+from stoker.train.observing.sealed import gather_sealed
 from stoker.train.optimizer import GuardedAdamW, moment_shapes, trainable
 from stoker.train.plan import PLAN, Plan, load_plan, make_plan, plan_inputs, save_plan
 from stoker.train.publish import parent_moments, publish_version, published
@@ -58,7 +60,8 @@ def run_training(job: TrainJob, folder: Path, outbox: Outbox, resident: Resident
             "result", weights_sha256=facts["weights_sha256"], base_sha256=facts["base"]["sha256"],
             steps=facts["steps"], rows=facts["rows"], replay_rows=facts["replay_rows"], tokens=facts["tokens"],
         )  # fmt: skip
-        outbox.finished(WorkerExit.DONE, "", step=facts["steps"], output=str(job.output))
+        early = facts.get("finished_early")
+        outbox.finished(WorkerExit.DONE, early["reason"] if early else "", step=facts["steps"], output=str(job.output))
         return WorkerExit.DONE
 
 
@@ -67,7 +70,9 @@ def prepare_run(job: TrainJob, outbox: Outbox) -> None:
     hardware = resolve_hardware(job.train)
     base_folder = ensure_base(job.base, job.base_folder, tiny_rows(job.new), job.train.seed)
     settings = resolve_settings(job, base_folder, hardware)
-    gather_rows(job, load_tokenizer(base_folder), settings.max_length, outbox)
+    tokenizer = load_tokenizer(base_folder)
+    gather_rows(job, tokenizer, settings.max_length, outbox)
+    gather_sealed(job, tokenizer, settings.max_length)
 
 
 class _Outcome:
@@ -115,7 +120,10 @@ class _Outcome:
         )  # fmt: skip
         self._start(run, line)
         ending = self._train(run)
-        return ending if ending is not None else self._publish(run, base_hash)
+        if isinstance(ending, RolledBack) or (ending is not None and ending.exit is not WorkerExit.DONE):
+            return ending
+        finished_early = go_back_to_best(run, ending, self._tell_damaged)
+        return self._publish(run, base_hash, finished_early)
 
     def _plan(self, rows: TrainingRows, settings: Settings, hardware: Hardware) -> Plan:
         """Return the stored order if it was made from the same rows and settings, else make and store it."""
@@ -167,12 +175,12 @@ class _Outcome:
         except DiskFull as error:
             return Ending(WorkerExit.DISK_FULL, str(error), error.needed_bytes)
 
-    def _publish(self, run: Run, base_hash: str) -> dict[str, Any]:
+    def _publish(self, run: Run, base_hash: str, finished_early: dict[str, Any] | None) -> dict[str, Any]:
         """Publish the version, and leave its model for the evaluation and the next run of the line."""
         self.outbox.phase("save")
         facts = publish_version(
             self.job, run.loaded, run.optimizer, settings=run.settings, hardware=run.hardware, plan=run.plan,
-            progress=run.progress, base_sha256=base_hash,
+            progress=run.progress, base_sha256=base_hash, finished_early=finished_early,
         )  # fmt: skip
         weights_hash = facts["weights_sha256"]
         assert run.loss is not None

@@ -25,11 +25,12 @@ from stoker.spec.jobs import TrainJob
 from stoker.spec.live import SHAPE, with_changes
 from stoker.train.buckets import StepSize
 from stoker.train.checkpoint import Checkpoints, Saved, Snapshot
-from stoker.train.conductor import Conductor, Ending
+from stoker.train.conductor import Conductor, Ending, early_end
 from stoker.train.course import Course, next_turn_step
 from stoker.train.fit import apply_memory, at_least, first_memory, fit_memory, free_memory, is_out_of_memory, tighter
 from stoker.train.healing import Healer
 from stoker.train.line import LineKey
+from stoker.train.observing.panel import Panel, make_panel
 from stoker.train.optimizer import GuardedAdamW
 from stoker.train.plan import Plan
 from stoker.train.progress import Memory, Progress
@@ -66,6 +67,7 @@ class Run:
     memory: Memory | None = None
     snapshot: Snapshot | None = None
     row_losses: RowLossWriter | None = None
+    panel: Panel | None = None
 
     def __post_init__(self) -> None:
         self.watch = Watch(self.job.watch)
@@ -161,6 +163,14 @@ def train_segments(run: Run) -> Ending | RolledBack | None:
     back = steer(run, run.job.asked)
     if back is not None:
         return back
+    run.panel = make_panel(
+        run.job,
+        run.loaded,
+        run.outbox,
+        plan=lambda: run.plan,
+        settings=lambda: run.settings,
+        progress=lambda: run.progress,
+    )
     run.row_losses = RowLossWriter(run.folder, run.progress.step, run.plan.datasets)
     try:
         return _train(run)
@@ -175,6 +185,9 @@ def _train(run: Run) -> Ending | RolledBack | None:
     _take_turns(run)
     _tell_plan(run)
     while run.progress.step < run.plan.total_steps:
+        ending = early_end(run.progress, run.settings.train)
+        if ending is not None:
+            return ending
         conductor.begin(run.plan, run.settings.train)
         try:
             _train_segment(run, conductor, put_generators)
@@ -230,11 +243,13 @@ def _tell_plan(run: Run) -> None:
 
 
 def _conductor(run: Run) -> Conductor:
-    healer = Healer(run.job.recover, run.watch, run.progress, run.course, run.outbox)
+    assert run.panel is not None
+    healer = Healer(run.job.recover, run.watch, run.progress, run.course, run.outbox, run.panel.look)
     return Conductor(
         run.plan, run.progress, run.settings.train, run.outbox, run.control,
         rate_at=run.rate_at, save=run.save, make_room=run.checkpoints.drop_spares,
         guard=run.optimizer, healer=healer, heal=functools.partial(heal, run),
+        observers=run.panel.observers,
     )  # fmt: skip
 
 
@@ -242,7 +257,7 @@ def _train_segment(run: Run, conductor: Conductor, put_generators: Callable[[], 
     """Train up to the course's next turn, the plan's end, or whatever the conductor ends it for."""
     start, train = run.progress.step, run.settings.train
     stop = next_turn_step(run.course.turns(), start) or run.plan.total_steps
-    assert run.loss is not None and run.row_losses is not None and run.memory is not None
+    assert run.loss is not None and run.row_losses is not None and run.memory is not None and run.panel is not None
     run.optimizer.set_decay(train.weight_decay)
     for group in run.optimizer.param_groups:
         group["lr"] = group["initial_lr"] = run.settings.learning_rate
@@ -259,6 +274,7 @@ def _train_segment(run: Run, conductor: Conductor, put_generators: Callable[[], 
         conductor=conductor, before_first=put_generators,
     )  # fmt: skip
     conductor.read_loss_and_norm = trainer.read_loss_and_norm
+    trainer.before_clipping = run.panel.layer_norms.measure
     conductor.record_rows = functools.partial(_record_rows, run.row_losses, trainer)
     trainer.train()
 

@@ -29,6 +29,7 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
     """Trains the steps of `loader`. `before_first` runs right before the first forward pass: it sets the generators.
 
     `loss_and_norm` holds the last step's loss and gradient norm, on the device, `_nll_of_parts` the NLL of its labels.
+    `before_clipping` is called with a step's number (from 1) while its whole gradient is in place.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
         self.loss_and_norm: Tensor = torch.zeros(2)
         self._nll_of_parts: list[Tensor | None] = []
         self._owners: list[tuple[int, str, int]] = []
+        self.before_clipping: Callable[[int], None] = lambda step: None
 
     def read_loss_and_norm(self) -> tuple[float, float]:
         """Return the last step's loss per trained token and its gradient norm; waits for the device."""
@@ -92,7 +94,7 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
         assert whole is not None
         if whole.is_cuda:
             self._loader.make_next(inputs.step + 1)
-        self._step_loss = whole
+        self._step_loss, self._step = whole, inputs.step + 1
         return whole
 
     def compute_loss(
@@ -102,6 +104,7 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
         return self._loss(model, inputs, num_items_in_batch)
 
     def _clip_grad_norm(self, model: nn.Module) -> Tensor:
+        self.before_clipping(self._step)
         norm = clip_gradients(self._parameters, self.args.max_grad_norm)
         self._guard.watched, self._guard.loss = self._step_loss + norm, self._step_loss.float()
         self.loss_and_norm = torch.stack([self._step_loss.float(), norm.float()])

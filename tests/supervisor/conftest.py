@@ -112,11 +112,11 @@ class Lab:
         """Return the voice of the worker that evaluates."""
         return Voice(self.workspace.evaluation(evaluation_id))
 
-    def publish(self, model: str, version: int, datasets: list[str]) -> None:
+    def publish(self, model: str, version: int, datasets: list[str], **more: Any) -> None:
         """Leave a version folder as a worker does."""
         facts = {
             "model": model, "version": version, "method": "full", "weights_sha256": f"{version}" * 64,
-            "base": {"name": "tiny", "sha256": "b" * 64}, "datasets": datasets, "steps": 4,
+            "base": {"name": "tiny", "sha256": "b" * 64}, "datasets": datasets, "steps": 4, **more,
         }  # fmt: skip
         with publish_folder(self.workspace.version(model, version), facts) as staging:
             (staging / "model.safetensors").write_bytes(b"weights")

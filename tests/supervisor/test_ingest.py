@@ -11,6 +11,7 @@ from sqlalchemy import insert, select
 from stoker.mailbox.messages import MESSAGES
 from stoker.store import queries, series_queries
 from stoker.store import tables as t
+from stoker.store.sample_queries import samples
 from stoker.store.store import set_fields
 from stoker.supervisor import ingest
 
@@ -220,3 +221,24 @@ def test_layer_norms_can_wait_for_more_steps(lab: Any) -> None:
     assert tail.has_news(0) and not tail.is_urgent()
     outbox.send("evaluation", step=2, heldout_loss=1.0, rows=8, seconds=0.1)
     assert tail.is_urgent()
+
+
+def send_sample(outbox: Any, step: int, answer: str, **fields: Any) -> None:
+    fields = {"prompt": "2 + 2?", "expected": "4", "is_match": answer == "4", "nll": 0.5, **fields}
+    outbox.send("sample", step=step, probe=1, answer=answer, **fields)
+
+
+def test_samples_are_entered_once_a_step_and_a_step_that_is_done_again_replaces_them(lab: Any) -> None:
+    start(lab)
+    outbox = lab.outbox("r1", 1)
+    send_sample(outbox, 10, "5", nll=float("nan"))
+    send_sample(outbox, 20, "5")
+    send_sample(outbox, 20, "4")
+    read(lab)
+    with lab.store.transaction() as tx:
+        (probe,) = samples(tx.connection, "r1")
+    assert (probe["probe"], probe["prompt"], probe["expected"]) == (1, "2 + 2?", "4")
+    assert [(one["step"], one["answer"], one["is_match"], one["nll"]) for one in probe["samples"]] == [
+        (10, "5", False, None),
+        (20, "4", True, 0.5),
+    ]

@@ -52,6 +52,22 @@ def test_a_done_run_publishes_its_version_and_queues_the_evaluation(lab: Any) ->
         assert tx.scalar(select(t.models.c.champion)) is None
 
 
+def test_a_run_that_finished_early_is_done_and_says_why(lab: Any) -> None:
+    start(lab)
+    early = {"reason": "finished early at step 6 of 9", "stopped_at": 6, "weights_of_step": 4, "rows_not_reached": 3}
+    lab.publish("main", 1, [DATASET], finished_early=early)
+    end(lab, WorkerExit.DONE, reason=early["reason"])
+    assert (lab.run("r1"), lab.run("r1", "code"), lab.run("r1", "reason")) == (
+        "done",
+        "finished-early",
+        early["reason"],
+    )
+    assert dataset_state(lab) == "trained"
+    with lab.store.transaction() as tx:
+        told = tx.first(select(t.events).where(t.events.c.code == "run.done"))
+    assert told is not None and early["reason"] in told.text and told.data["rows_not_reached"] == 3
+
+
 def test_done_without_a_whole_version_is_a_crash(lab: Any) -> None:
     start(lab)
     end(lab, WorkerExit.DONE)

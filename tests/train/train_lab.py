@@ -22,21 +22,21 @@ from stoker.train.run import run_training
 WORDS = ["ash", "birch", "cedar", "elm", "fir", "gum", "hazel", "iris", "kauri", "larch", "maple", "neem", "oak", "yew"]
 
 
-def make_dataset(lab: Path, number: int, rows: int = 48, longest: int = 12) -> DatasetRef:
-    """Publish a dataset of little conversations."""
+def make_dataset(lab: Path, number: int, rows: int = 48, longest: int = 12, heldout: int = 0) -> DatasetRef:
+    """Publish a dataset of little conversations, the last `heldout` of them sealed."""
     draw = random.Random(number)
     folder = lab / "datasets" / f"d{number:012x}"
     with publish_folder(folder, {"kind": "dataset"}) as staging:
         lines = []
-        for line in range(1, rows + 1):
+        for line in range(1, rows + heldout + 1):
             words = [draw.choice(WORDS) for _ in range(draw.randint(2, longest))]
             messages = [
                 {"role": "user", "content": f"{number}: turn around {' '.join(words)}"},
                 {"role": "assistant", "content": " ".join(reversed(words))},
             ]
-            lines.append(orjson.dumps(Row.from_content(line, messages).to_json()))
-        (staging / "rows.jsonl").write_bytes(b"\n".join(lines) + b"\n")
-        (staging / "heldout.jsonl").write_bytes(b"")
+            lines.append(orjson.dumps(Row.from_content(line, messages).to_json() | {"is_representative": True}))
+        (staging / "rows.jsonl").write_bytes(b"\n".join(lines[:rows]) + b"\n")
+        (staging / "heldout.jsonl").write_bytes(b"\n".join(lines[rows:]))
         (staging / "ledger.jsonl").write_bytes(b"")
         (staging / "dataset.json").write_bytes(orjson.dumps({"id": folder.name, "name": f"file{number}.jsonl"}))
     return DatasetRef(id=folder.name, folder=folder, name=f"file{number}.jsonl")

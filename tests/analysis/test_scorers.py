@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from stoker.analysis.scorers import find_scorer, is_scorable, last_number, normalise, token_f1
 from stoker.errors import DataError
-from stoker.evaluate.scorers import find_scorer, is_scorable, last_number, normalise, token_f1
 
 
 def score(name: str, expected: str, answer: str) -> dict[str, float]:
