@@ -86,7 +86,7 @@ class Index:
     def _edits(self, name: str) -> EditKeys:
         if f"{name}_edit_keys" not in self._arrays:  # written before rows had such keys
             return EMPTY_KEYS
-        rows = self._arrays[f"{name}_edit_rows"].astype(np.int64)
+        rows = self._arrays[f"{name}_edit_rows"].astype(np.int32, copy=False)
         return EditKeys(self._arrays[f"{name}_edit_keys"].astype(np.uint64, copy=False), rows)
 
     def _hashes(self, name: str) -> Hashes:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import orjson
 
 from stoker.data.rows import Content, Message, Row
-from stoker.data.sealing.words import Vocabulary, words_of
+from stoker.data.sealing.words import FoldedTexts, Vocabulary, words_of
 
 Hashes = npt.NDArray[np.uint32]
 Indices = npt.NDArray[np.int64]
@@ -122,7 +122,7 @@ class ShingleBuilder:
         self._whole.append(_unique_sets(rows, hashes, len(sizes)))
         is_prompt = positions + SHINGLE_WORDS <= prompt_sizes[rows]
         short = np.flatnonzero((prompt_sizes > 0) & (prompt_sizes < SHINGLE_WORDS))
-        short_words = _slices(words, np.cumsum(sizes) - sizes, np.where(_mask(short, len(sizes)), prompt_sizes, 0))
+        short_words = slices_of(words, np.cumsum(sizes) - sizes, np.where(_mask(short, len(sizes)), prompt_sizes, 0))
         short_rows, _, short_hashes = _shingle(short_words, prompt_sizes[short])
         prompt_rows = np.concatenate((rows[is_prompt], short[short_rows]))
         self._prompts.append(_unique_sets(prompt_rows, np.concatenate((hashes[is_prompt], short_hashes)), len(sizes)))
@@ -130,16 +130,19 @@ class ShingleBuilder:
 
 @dataclass(frozen=True, slots=True)
 class RowWords:
-    """The hashed words of rows, row after row: of each its prompt's, then its answer's."""
+    """The hashed words of rows, row after row: of each its prompt's, then its answer's; `folded` has the words."""
 
     hashes: npt.NDArray[np.uint64]
     num_prompt: Indices
     num_answer: Indices
+    folded: FoldedTexts
 
     @classmethod
     def of(cls, rows: Sequence[Row], vocabulary: Vocabulary) -> RowWords:
-        hashes, sizes = vocabulary.hash_texts([text for row in rows for text in row_texts(row)])
-        return cls(hashes, sizes[0::2], sizes[1::2])
+        texts = [text for row in rows for text in row_texts(row)]
+        folded = vocabulary.fold_texts(texts)
+        hashes, sizes = vocabulary.with_signs(texts, folded)
+        return cls(hashes, sizes[0::2], sizes[1::2], folded)
 
 
 def row_words(row: Row) -> tuple[list[str], list[str]]:
@@ -253,9 +256,10 @@ def _join(chunks: list[tuple[Hashes, Indices]]) -> ShingleSets:
     return ShingleSets(flat, np.concatenate(([0], np.cumsum(sizes))).astype(np.int64))
 
 
-def _slices(values: npt.NDArray[np.uint64], starts: Indices, lengths: Indices) -> npt.NDArray[np.uint64]:
+def slices_of(values: npt.NDArray[IntegerType], starts: Indices, lengths: Indices) -> npt.NDArray[IntegerType]:
+    """Return slices of `values`, end to end."""
     within = np.arange(lengths.sum(), dtype=np.int64) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    chosen: npt.NDArray[np.uint64] = values[np.repeat(starts, lengths) + within]
+    chosen: npt.NDArray[IntegerType] = values[np.repeat(starts, lengths) + within]
     return chosen
 
 
