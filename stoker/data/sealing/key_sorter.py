@@ -10,6 +10,8 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from stoker.data.sealing.growing import GrowingArray
+
 Keys = npt.NDArray[np.uint64]
 Numbers = npt.NDArray[np.uint32]
 
@@ -20,7 +22,7 @@ class KeySorter:
     """Takes keys in chunks and gives them back in order."""
 
     def __init__(self) -> None:
-        self._shares = [_Share() for _ in range(1 << _SHARE_BITS)]
+        self._shares = [(GrowingArray(np.uint64), GrowingArray(np.uint32)) for _ in range(1 << _SHARE_BITS)]
 
     def add(self, keys: Keys, numbers: Numbers) -> None:
         order = _stable_order(keys)
@@ -28,38 +30,21 @@ class KeySorter:
         bounds = np.arange(1, len(self._shares), dtype=np.uint64) << np.uint64(64 - _SHARE_BITS)
         ends = [*np.searchsorted(keys, bounds).tolist(), len(keys)]
         for share, start, end in zip(self._shares, [0, *ends], ends, strict=False):
-            share.add(keys[start:end], numbers[start:end])
+            share[0].extend(keys[start:end])
+            share[1].extend(numbers[start:end])
 
     def finish(self) -> tuple[Keys, Numbers]:
         """Return all keys and their numbers; the sorter is empty then."""
-        shares, self._shares = self._shares, []
-        total = sum(share.size for share in shares)
-        keys, numbers = np.empty(total, np.uint64), np.empty(total, np.uint32)
+        total = sum(len(keys) for keys, _ in self._shares)
+        all_keys, all_numbers = np.empty(total, np.uint64), np.empty(total, np.uint32)
         start = 0
-        while shares:
-            share = shares.pop(0)
-            end = start + share.size
-            order = _stable_order(share.keys[: share.size])
-            keys[start:end], numbers[start:end] = share.keys[order], share.numbers[order]
+        for waiting in self._shares:
+            keys, numbers = waiting[0].release(), waiting[1].release()
+            end = start + len(keys)
+            order = _stable_order(keys)
+            all_keys[start:end], all_numbers[start:end] = keys[order], numbers[order]
             start = end
-        return keys, numbers
-
-
-class _Share:
-    """The keys of some first bits, in arrays that grow."""
-
-    def __init__(self) -> None:
-        self.size = 0
-        self.keys, self.numbers = np.empty(0, np.uint64), np.empty(0, np.uint32)
-
-    def add(self, keys: Keys, numbers: Numbers) -> None:
-        end = self.size + len(keys)
-        if end > len(self.keys):
-            room = end + end // 8
-            self.keys.resize(room, refcheck=False)
-            self.numbers.resize(room, refcheck=False)
-        self.keys[self.size : end], self.numbers[self.size : end] = keys, numbers
-        self.size = end
+        return all_keys, all_numbers
 
 
 def _stable_order(keys: Keys) -> npt.NDArray[np.int64]:
