@@ -148,7 +148,7 @@ class _Collector:
             self.found.prompt_edits = EditBuilder(prompts_alone=True)
         self._spool, self._is_repairing = spool, job.check.repair_mojibake
         self._mappings = {mapping.columns: mapping for mapping in job.mappings}
-        self._first_places: dict[str, int] = {}
+        self._first_places: dict[int, int] = {}  # by the number that a row's id is
         self._fresh: list[Row] = []
         self._fresh_lines: list[bytes] = []
         self._num_fresh_bytes = 0
@@ -257,15 +257,14 @@ class _Collector:
             self.found.unused_keys.update(shape.unused)
 
     def _add(self, row: Row) -> None:
-        found = self.found
-        place = len(found.ledger)
-        if (first := self._first_places.setdefault(row.id, place)) != place:
+        found, place, number = self.found, len(self.found.ledger), int(row.id, 16)
+        if (first := self._first_places.setdefault(number, place)) != place:
             earlier = found.ledger.entry(first)
             where = f" of {earlier.member}" if earlier.member != self.member else ""
             reason = f"the same row is on line {earlier.line}{where} (row {first + 1})"
-            found.ledger.add(row.line, row.id, "duplicate", Told("duplicate-in-file", reason))
+            found.ledger.add(row.line, number, "duplicate", Told("duplicate-in-file", reason))
             return
-        found.ledger.add(row.line, row.id, "train")
+        found.ledger.add(row.line, number, "train")
         found.place_of_row.append(place)
         found.is_kept.append(row.kind not in TRAINED_KINDS)
         if (system := system_prompt(row)) is not None:
