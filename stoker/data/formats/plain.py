@@ -7,9 +7,7 @@ for whatever is anything else there is no answer, and the general way has it.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
-from operator import attrgetter
 from typing import Annotated, Literal
 
 import msgspec
@@ -49,7 +47,6 @@ class _Chat(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 PlainChat = _Pair | _Chat
 _PAIRS, _CHATS = msgspec.json.Decoder(_Pair), msgspec.json.Decoder(_Chat)
-_MESSAGES, _CONTENT = attrgetter("messages"), attrgetter("content")
 _ERRORS = (msgspec.DecodeError, UnicodeDecodeError)
 
 
@@ -92,8 +89,11 @@ def _is_sound(chat: _Chat) -> bool:
 
 
 def _has_blank(chats: Sequence[PlainChat]) -> bool:
-    turns = itertools.chain.from_iterable(map(_MESSAGES, chats))
-    return any(map(str.isspace, map(_CONTENT, turns)))
+    for chat in chats:
+        for turn in chat.messages:
+            if turn.content.isspace():
+                return True
+    return False
 
 
 def _count_heads(block: bytes) -> int:
