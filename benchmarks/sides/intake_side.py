@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import json
 import resource
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from stoker.data import __main__ as intake_process
 from stoker.data.dataset import Dataset
-from stoker.data.formats.recognise import convert, convert_content
-from stoker.data.reading.readers import open_file, read_records
+from stoker.data.formats.plain import content_of
+from stoker.data.formats.recognise import convert_content
+from stoker.data.reading.readers import Chats, open_file, read_chunks
+from stoker.data.reading.source import Record
 from stoker.data.rows import Content, Row
 from stoker.data.sealing.neighbours import find_clusters
 from stoker.data.sealing.shingles import ShingleBuilder, find_boilerplate
@@ -29,7 +33,6 @@ class Stages:
     def __init__(self, file: Path, model: Path) -> None:
         self._file = file
         self._lengths = RowLengths(TokenizerRef(name="model", folder=model))
-        self._contents: list[tuple[int, Content]] = []
         self._rows: list[Row] = []
         self.num_rows = 0
 
@@ -38,9 +41,13 @@ class Stages:
             self.num_rows = sum(1 for _ in file)
 
     def parse(self) -> None:
-        (source,) = open_file(self._file, self._file.name, IntakeSpec(), self._file.parent).sources
-        for record in read_records(source, IntakeSpec()):
-            self._contents.append((record.line, convert_content(record.value)[0]))
+        for chunk in self._chunks():
+            if isinstance(chunk, Record):
+                convert_content(chunk.value)
+
+    def keep_contents(self) -> None:
+        """Parse again for the stages that follow; what intake drops after some thousand rows, they need whole."""
+        self._contents = [pair for chunk in self._chunks() for pair in _contents_of(chunk)]
 
     def find_duplicates(self) -> None:
         rows = (Row.of(line, content) for line, content in self._contents)
@@ -55,9 +62,19 @@ class Stages:
         clusters = find_clusters(whole, find_boilerplate(whole, spec.boilerplate_share), spec.similarity)
         return len(clusters) - int(clusters.max(initial=-1)) - 1
 
+    def _chunks(self) -> Iterator[Record | Chats]:
+        (source,) = open_file(self._file, self._file.name, IntakeSpec(), self._file.parent).sources
+        return read_chunks(source, IntakeSpec())
+
     def measure(self) -> None:
         for start in range(0, len(self._rows), _CHUNK_ROWS):
             self._lengths.add(self._rows[start : start + _CHUNK_ROWS])
+
+
+def _contents_of(chunk: Record | Chats) -> Iterable[tuple[int, Content]]:
+    if isinstance(chunk, Record):
+        return ((chunk.line, convert_content(chunk.value)[0]),)
+    return enumerate(map(content_of, chunk.chats), chunk.line)
 
 
 def run_path(file: Path, model: Path, folder: Path) -> None:
@@ -67,8 +84,8 @@ def run_path(file: Path, model: Path, folder: Path) -> None:
     gc.set_threshold(200_000)
     seen: set[str] = set()
     rows: list[Row] = []
-    for record in read_records(source, IntakeSpec()):
-        row, _ = convert(record.value, record.line)
+    contents = (pair for chunk in read_chunks(source, IntakeSpec()) for pair in _contents_of(chunk))
+    for row in itertools.starmap(Row.of, contents):
         if row.id in seen:
             continue
         seen.add(row.id)

@@ -19,9 +19,10 @@ from stoker.data.checks.checker import Checker
 from stoker.data.checks.repair import repaired
 from stoker.data.findings import FileRefused, RowProblem, excerpt
 from stoker.data.formats.mapping import apply_mapping, mapping_for
+from stoker.data.formats.plain import content_of
 from stoker.data.formats.recognise import Shape, convert
 from stoker.data.ledger import Ledger, Told
-from stoker.data.reading.readers import Opened, read_records
+from stoker.data.reading.readers import Chats, Opened, read_chunks, read_records
 from stoker.data.reading.source import MEGABYTE, Record
 from stoker.data.rows import TRAINED_KINDS, Row
 from stoker.data.sealing.edits import EMPTY_KEYS, EditBuilder
@@ -104,9 +105,11 @@ def collect(job: IntakeJob, opened: Opened, spool: Path, outbox: Outbox) -> Coll
         for source in opened.sources:
             collector.enter(source.member if len(opened.sources) > 1 else "")
             num_before = len(collector.found.ledger)
-            for record in read_records(source, job.intake):
-                collector.take(record)
-                if len(collector.found.ledger) % _PHASE_ROWS == 0:
+            read = read_chunks if collector.may_be_plain else read_records
+            for chunk in read(source, job.intake):
+                num_phases = len(collector.found.ledger) // _PHASE_ROWS
+                collector.take(chunk)
+                if len(collector.found.ledger) // _PHASE_ROWS > num_phases:
                     outbox.phase("read", len(collector.found.ledger))
             if source.member:
                 facts = {"name": source.member, "sha256": opened.hashes[source.member]}
@@ -145,7 +148,7 @@ class _Collector:
             self.found.prompt_edits = EditBuilder(prompts_alone=True)
         self._spool, self._is_repairing = spool, job.check.repair_mojibake
         self._mappings = {mapping.columns: mapping for mapping in job.mappings}
-        self._first_places: dict[str, int] = {}
+        self._first_places: dict[int, int] = {}  # by the number that a row's id is
         self._fresh: list[Row] = []
         self._fresh_lines: list[bytes] = []
         self._num_fresh_bytes = 0
@@ -201,7 +204,23 @@ class _Collector:
             self.found.ledger.begin_member(member)
         self.found.checker.enter(member)
 
-    def take(self, record: Record) -> None:
+    def take(self, given: Record | Chats) -> None:
+        if isinstance(given, Chats):
+            self._take_chats(given)
+        else:
+            self._take_record(given)
+
+    @property
+    def may_be_plain(self) -> bool:
+        """Tell whether rows are what they are in the file, with no mapping or repair between."""
+        return not (self._mappings or self._is_repairing)
+
+    def _take_chats(self, given: Chats) -> None:
+        self.found.formats["messages"] += len(given.chats)
+        for line, chat in enumerate(given.chats, given.line):
+            self._add(Row.of(line, content_of(chat)))
+
+    def _take_record(self, record: Record) -> None:
         try:
             if record.problem is not None:
                 raise record.problem
@@ -209,7 +228,8 @@ class _Collector:
         except RowProblem as problem:
             self._quarantine(record, problem)
         else:
-            self._add(self._repair(row) if self._is_repairing else row, shape)
+            self._note_shape(shape)
+            self._add(self._repair(row) if self._is_repairing else row)
 
     def _mapped(self, value: Any) -> Any:
         mapping = mapping_for(value, self._mappings) if isinstance(value, dict) else None
@@ -231,19 +251,20 @@ class _Collector:
         self.found.num_repaired += 1
         return Row.of(row.line, content)
 
-    def _add(self, row: Row, shape: Shape) -> None:
-        found = self.found
-        found.formats[shape.format] += 1
+    def _note_shape(self, shape: Shape) -> None:
+        self.found.formats[shape.format] += 1
         if shape.unused:
-            found.unused_keys.update(shape.unused)
-        place = len(found.ledger)
-        if (first := self._first_places.setdefault(row.id, place)) != place:
+            self.found.unused_keys.update(shape.unused)
+
+    def _add(self, row: Row) -> None:
+        found, place, number = self.found, len(self.found.ledger), int(row.id, 16)
+        if (first := self._first_places.setdefault(number, place)) != place:
             earlier = found.ledger.entry(first)
             where = f" of {earlier.member}" if earlier.member != self.member else ""
             reason = f"the same row is on line {earlier.line}{where} (row {first + 1})"
-            found.ledger.add(row.line, row.id, "duplicate", Told("duplicate-in-file", reason))
+            found.ledger.add(row.line, number, "duplicate", Told("duplicate-in-file", reason))
             return
-        found.ledger.add(row.line, row.id, "train")
+        found.ledger.add(row.line, number, "train")
         found.place_of_row.append(place)
         found.is_kept.append(row.kind not in TRAINED_KINDS)
         if (system := system_prompt(row)) is not None:

@@ -76,11 +76,11 @@ class Ledger:
         self._member_starts.append(len(self))
         self._members.append(name)
 
-    def add(self, line: int, row: str | None, state: str, told: Told | None = None) -> int:
-        """Add the next row and return its place."""
+    def add(self, line: int, row: int | None, state: str, told: Told | None = None) -> int:
+        """Add the next row and return its place; `row` is the number that its id is."""
         place = len(self._lines)
         self._lines.append(line)
-        self._ids.append(0 if row is None else int(row, 16))
+        self._ids.append(row or 0)
         self._has_row.append(row is not None)
         self._states.append(_CODES[state])
         if told is not None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
+import msgspec
 import orjson
 
 Message = dict[str, Any]
@@ -22,8 +22,7 @@ ROLES = ("system", "user", "assistant", "tool")
 TRAINED_KINDS: tuple[RowKind, ...] = ("chat", "text")
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(msgspec.Struct, frozen=True, gc=False):
     """What a row says, without where it came from. Either `text` or `messages` is set.
 
     With `chosen` and `rejected` (a turn or more of the assistant) `messages` is their prompt; `label` says of a whole
@@ -61,8 +60,7 @@ class Content:
         )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True, gc=False):
     """One row. `line` is its line in the file it came from, from 1."""
 
     id: str

@@ -7,10 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xxhash
+from hypothesis import given
+from hypothesis import strategies as st
 from small_lab import SmallLab
 
 from stoker.data.rows import Row
 from stoker.data.sealing.edits import FAMILY_ROWS, MAX_WORDS, keys_of
+from stoker.data.sealing.shingles import row_words
+from stoker.data.sealing.words import squeezed, words_of
 
 WORDS = [f"{first}{second}{third}" for first in "bdfgklmnprst" for second in "aeiou" for third in "nrslt"]
 
@@ -125,3 +130,32 @@ def test_a_row_a_word_from_an_earlier_trained_one_is_never_sealed(lab: SmallLab)
         for one in first.train_rows()
     ]
     assert lab.take_rows(trained).summary["held_out"] == 0
+
+
+def reference_keys(rows: list[Row], *, prompts_alone: bool = False) -> list[tuple[int, int]]:
+    """Return the last keys and word sequences' sizes one row at a time, from its words."""
+    found = []
+    for number, one in enumerate(rows):
+        prompt, answer = row_words(one)
+        system = words_of(str(one.messages[0]["content"])) if one.messages and len(one.messages) == 3 else []
+        words = [*prompt[len(system) :], *(() if prompts_alone else answer)]
+        text = "".join(word if word.isalpha() or len(words) > MAX_WORDS else f" {word} " for word in words)
+        found.append((xxhash.xxh3_64_intdigest(text.encode(), 0x165667B19E3779F9), number))
+    return found
+
+
+PIECES = st.lists(
+    st.sampled_from(["lamp", "Old", "12", "7", "é’s", "天気", "x2", "?!", "...", "_", "²", "a-b"]), max_size=6
+)
+
+
+@given(st.lists(st.tuples(PIECES, PIECES, PIECES, st.integers(1, 14)), min_size=1, max_size=6), st.booleans())
+def test_spaceless_keys_are_those_of_the_words(drawn: list[Any], prompts_alone: bool) -> None:
+    rows = [
+        row(" ".join(asked * times) or "ask", " ".join(answered) or "say", " ".join(system))
+        for system, asked, answered, times in drawn
+    ]
+    keys = keys_of(rows, prompts_alone=prompts_alone)
+    kept = set(zip(keys.keys.tolist(), keys.rows.tolist(), strict=True))
+    odd = {i for i, one in enumerate(rows) for text in [m["content"] for m in one.messages or ()] if not squeezed(text)}
+    assert {pair for pair in reference_keys(rows, prompts_alone=prompts_alone) if pair[1] not in odd} <= kept

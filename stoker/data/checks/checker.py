@@ -74,8 +74,7 @@ class Checker:
         for place in suspects(texts):
             for code, what in text_findings(texts[place]):
                 self.findings.add(code, rows[place].line, what, member=self._members[-1])
-        for text in texts:
-            self._note_script(text)
+        self._note_scripts(texts)
         view, begin = memoryview(words.hashes.tobytes()), 0
         for row, num_prompt, num_answer in zip(rows, words.num_prompt.tolist(), words.num_answer.tolist(), strict=True):
             middle = begin + num_prompt * _HASH_BYTES
@@ -100,14 +99,23 @@ class Checker:
             self._prompts.append(xxhash.xxh3_64_intdigest(prompt) ^ (_hash(repr(row.tools)) if row.tools else 0))
         self._answers.append(answer_hash)
         self._num_chars.append(len(words))
-        self._is_open_end.append(_OPEN_END.match(words[-1:]) is not None)
+        self._is_open_end.append(_is_open_end(words[-1:]))
         if len(self._labels) <= MAX_LABELS:
             self._labels.setdefault(answer_hash, words)
 
+    def _note_scripts(self, texts: Sequence[str]) -> None:
+        num_ascii = 0
+        for text in texts:
+            if not text.isascii():
+                self._note_script(text)
+                continue
+            if not num_ascii:
+                self._scripts["Latin"] += 0  # among equals a script's place is where it was first seen
+            num_ascii += 1
+        if num_ascii:
+            self._scripts["Latin"] += num_ascii
+
     def _note_script(self, text: str) -> None:
-        if text.isascii():
-            self._scripts["Latin"] += 1
-            return
         found: Counter[str] = Counter()
         for character, number in Counter(text[:_SCRIPT_CHARS]).items():
             if (script := script_of(character)) is not None:
@@ -209,6 +217,11 @@ def _may_leak(prompt: memoryview, answer: memoryview) -> bool:
 def _leaks(row: Row) -> bool:
     prompt, answer = row_words(row)
     return " ".join(answer) in " ".join(prompt)
+
+
+@lru_cache(maxsize=65_536)
+def _is_open_end(character: str) -> bool:
+    return _OPEN_END.match(character) is not None
 
 
 @lru_cache(maxsize=65_536)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from ftfy import fix_encoding
 from ftfy.badness import is_bad
+from msgspec import structs
 
 from stoker.data.rows import Content, Message, Messages
 
 
 def repaired(content: Content) -> Content:
     """Return the content with its texts repaired; the same object when nothing was wrong."""
-    fixed = replace(
+    fixed = structs.replace(
         content,
         text=None if content.text is None else _fixed(content.text),
         messages=_fixed_turns(content.messages),

@@ -31,16 +31,19 @@ class RowSample:
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, Sampled]] = []
+        self._first_left_out = "g"  # ids from here on, as hexadecimal digits, come too late
 
     def add(self, row: Row, answer: str, member: str = "") -> None:
-        key = -int(row.id, 16)
-        if len(self._heap) == SAMPLE_ROWS and key <= self._heap[0][0]:
+        if row.id >= self._first_left_out:
             return
+        key = -int(row.id, 16)
         entry = (key, row.line, Sampled(member, row.line, answer[:_CHARS], answer[-_CHARS:], row.messages is None))
         if len(self._heap) < SAMPLE_ROWS:
             heapq.heappush(self._heap, entry)
         else:
             heapq.heapreplace(self._heap, entry)
+        if len(self._heap) == SAMPLE_ROWS:
+            self._first_left_out = f"{-self._heap[0][0]:016x}"
 
     def rows(self) -> list[Sampled]:
         """Return the sample, in the order of the ids."""

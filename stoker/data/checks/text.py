@@ -23,6 +23,7 @@ _REFUSAL = re.compile(
     r"|I (?:can't|cannot|can’t|won't) (?:help|assist|provide|fulfill|comply|do that|answer)\b)",
     re.IGNORECASE | re.DOTALL,
 )
+_FIRST_OF_REFUSALS = "IiSsAa"
 _SECRETS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("a private key", re.compile(r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----")),
     ("an AWS key", re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b")),
@@ -88,6 +89,9 @@ def find_secret(text: str) -> str | None:
 
 def is_refusal(answer: str) -> bool:
     """Tell whether an answer refuses in the phrases that assistants use."""
+    first = answer[:1]
+    if first.isascii() and first.isalnum() and first not in _FIRST_OF_REFUSALS:
+        return False
     return _REFUSAL.match(answer) is not None
 
 

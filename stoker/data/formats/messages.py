@@ -215,6 +215,17 @@ def check_conversation(messages: Sequence[Message]) -> None:
         _sound.add(roles)
 
 
+def is_sound(roles: tuple[str, ...]) -> bool:
+    """Tell whether turns of nothing but these roles and words pass `check_conversation`."""
+    if roles in _sound:
+        return True
+    try:
+        check_conversation([{"role": role, "content": ""} for role in roles])
+    except RowProblem:
+        return False
+    return True
+
+
 def check_order(messages: Sequence[Message], previous: str | None = None) -> str | None:
     """RowProblem where a turn can't follow the one before it; return what the last one is."""
     for number, message in enumerate(messages, 1):

@@ -7,10 +7,11 @@ cleans a test by the same eye as the training rows measures that eye.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
+from msgspec import structs
 
 from stoker.data.checks.checker import Checker
 from stoker.data.checks.rules import RULES
@@ -117,7 +118,7 @@ def _inconsistent(dataset: Dataset, name: str, features: Features) -> Iterator[S
 def _findings(dataset: Dataset, name: str, spec: CheckSpec) -> Iterator[Signal]:
     """Check the rows again with the same functions: the dataset keeps only the first findings of each code."""
     checker = Checker(name, spec, max_shown=_MAX_FINDINGS)
-    numbered = (replace(row, line=place) for place, row in enumerate(dataset.each_train_row()))
+    numbered = (structs.replace(row, line=place) for place, row in enumerate(dataset.each_train_row()))
     vocabulary = Vocabulary()
     while rows := list(islice(numbered, _CHECKED_ROWS)):
         checker.add_rows(rows, RowWords.of(rows, vocabulary))

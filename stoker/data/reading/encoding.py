@@ -17,7 +17,7 @@ from stoker.data.reading.lines import BOM
 from stoker.durable import disk_full_named
 from stoker.spec.lab import IntakeSpec
 
-_BLOCK = 4 << 20
+_BLOCK = 256 << 10  # a larger block falls out of the cache: three times as slow
 _GUESS_BYTES = 32 << 10
 _PREVIEW_CHARS = 60
 _USUAL_PAGES = ("cp1252", "cp1250", "cp1251")

@@ -21,8 +21,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from stoker.data.rows import Row
-from stoker.data.sealing.shingles import Indices, RowWords, row_texts, row_words, system_prompt
-from stoker.data.sealing.words import Vocabulary, squeezed, words_of
+from stoker.data.sealing.key_sorter import KeySorter
+from stoker.data.sealing.shingles import Indices, RowWords, row_texts, row_words, slices_of, system_prompt
+from stoker.data.sealing.words import HAS_DIGIT, FoldedTexts, Vocabulary, squeezed, words_of
 
 Keys = npt.NDArray[np.uint64]
 
@@ -34,7 +35,7 @@ _BASE = 0x9E3779B97F4A7C15
 _UNBASE = pow(_BASE, -1, 1 << 64)
 _POWERS = np.array([pow(_BASE, place, 1 << 64) for place in range(MAX_WORDS)], dtype=np.uint64)
 _LENGTH, _SPACELESS = np.uint64(0xC2B2AE3D27D4EB4F), 0x165667B19E3779F9
-_HAS_DIGIT = np.uint64(1)
+_HAS_DIGIT = np.uint64(HAS_DIGIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +43,16 @@ class EditKeys:
     """Keys (sorted) and the row of each; rows that share a key are a word apart or nearer."""
 
     keys: Keys
-    rows: Indices
+    rows: npt.NDArray[np.int32]
 
     def take(self, rows: npt.NDArray[np.integer], num_rows: int) -> EditKeys:
         """Return the keys of some rows of `num_rows`, which are numbered by their place in `rows`."""
-        place = np.full(num_rows, -1, np.int64)
-        place[rows] = np.arange(len(rows))
-        taken = place[self.rows]
-        return EditKeys(self.keys[taken >= 0], taken[taken >= 0])
+        if len(rows) == num_rows and np.array_equal(rows, np.arange(num_rows)):
+            return self
+        place = np.full(num_rows, -1, np.int32)
+        place[rows] = np.arange(len(rows), dtype=np.int32)
+        is_taken = (place >= 0)[self.rows]
+        return EditKeys(self.keys[is_taken], place[self.rows[is_taken]])
 
     def matches(self, theirs: EditKeys) -> tuple[Indices, Indices]:
         """Return (our row, their row) for each of our rows that shares a key with one of theirs, the first of them."""
@@ -58,7 +61,7 @@ class EditKeys:
         start = np.searchsorted(theirs.keys, self.keys)
         start[start == len(theirs.keys)] = 0
         is_shared = theirs.keys[start] == self.keys
-        ours, others = self.rows[is_shared], theirs.rows[start[is_shared]]
+        ours, others = self.rows[is_shared].astype(np.int64), theirs.rows[start[is_shared]].astype(np.int64)
         order = np.lexsort((others, ours))
         ours, others = ours[order], others[order]
         is_first = np.concatenate(([True], np.diff(ours) != 0))[: len(ours)]
@@ -70,7 +73,7 @@ class EditKeys:
         return connected(self.rows[:-1][is_same], self.rows[1:][is_same], num_rows)
 
 
-EMPTY_KEYS = EditKeys(np.zeros(0, np.uint64), np.zeros(0, np.int64))
+EMPTY_KEYS = EditKeys(np.zeros(0, np.uint64), np.zeros(0, np.int32))
 
 
 class EditBuilder:
@@ -78,37 +81,57 @@ class EditBuilder:
 
     def __init__(self, *, prompts_alone: bool = False) -> None:
         self._prompts_alone = prompts_alone
-        self._vocabulary = _Vocabulary()
-        self._words: list[int] = []
-        self._sizes: list[int] = []
-        self._spaceless: list[int] = []
+        self._words: list[Keys] = []
+        self._sizes: list[Indices] = []
+        self._spaceless: list[Keys] = []
         self._system_sizes: dict[str, int] = {}
-        self._num_rows = 0
-        self._chunks: list[EditKeys] = []
+        self._num_rows = self._num_waiting = 0
+        self._sorter = KeySorter()
 
     def add_rows(self, rows: Sequence[Row], words: RowWords) -> None:
         """Add rows; `words` are theirs."""
-        for row, num_prompt, num_answer in zip(rows, words.num_prompt.tolist(), words.num_answer.tolist(), strict=True):
-            num_words = num_prompt + (0 if self._prompts_alone else num_answer) - self._system_size(row)
-            if num_words > MAX_WORDS and (text := self._squeezed_row(row)):
-                self._sizes.append(0)
-                self._spaceless.append(xxhash.xxh3_64_intdigest(text, _SPACELESS))
-            else:
-                self._add_words(row)
-        if len(self._sizes) >= _CHUNK_ROWS:
+        folded = words.folded
+        num_prompt, num_answer = folded.sizes[0::2], folded.sizes[1::2]
+        systems = np.array([self._system_size(row) for row in rows], dtype=np.int64)
+        is_odd = systems < 0
+        is_odd[np.array(folded.wordless, dtype=np.int64) // 2] = True
+        systems[is_odd] = 0
+        ends = np.cumsum(num_prompt + num_answer)
+        firsts = ends - num_prompt - num_answer + systems
+        lasts = ends - num_answer if self._prompts_alone else ends
+        sizes = np.where(is_odd | (lasts - firsts > MAX_WORDS), 0, lasts - firsts)
+        hashes = slices_of(folded.hashes, firsts, sizes) & ~_HAS_DIGIT
+        hashes |= slices_of(folded.kinds, firsts, sizes) & np.uint8(HAS_DIGIT)
+        spaceless = _spaceless_keys(folded, firsts, lasts)
+        for place in np.flatnonzero(is_odd).tolist():
+            signs, spaceless[place] = self._of_odd_row(rows[place])
+            hashes = np.insert(hashes, sizes[:place].sum(), np.array(signs, dtype=np.uint64))
+            sizes[place] = len(signs)
+        self._wait(hashes, sizes, spaceless)
+
+    def _wait(self, hashes: Keys, sizes: Indices, spaceless: Keys) -> None:
+        self._words.append(hashes)
+        self._sizes.append(sizes)
+        self._spaceless.append(spaceless)
+        self._num_waiting += len(sizes)
+        if self._num_waiting >= _CHUNK_ROWS:
             self._flush()
 
-    def _add_words(self, row: Row) -> None:
+    def _of_odd_row(self, row: Row) -> tuple[list[int], int]:
+        """Return the words' hashes (none of too many) and the last key of a row with a text of signs alone."""
+        size = self._system_size(row)
+        size = -1 - size if size < 0 else size
         prompt, answer = row_words(row)
-        words = [*prompt[self._system_size(row) :], *(() if self._prompts_alone else answer)]
-        if len(words) <= MAX_WORDS:
-            self._words.extend(map(self._vocabulary.__getitem__, words))
-            self._sizes.append(len(words))
-            spaceless = "".join(word if word.isalpha() else f" {word} " for word in words)
-        else:
-            self._sizes.append(0)
-            spaceless = "".join(words)
-        self._spaceless.append(xxhash.xxh3_64_intdigest(spaceless.encode("utf-8", "surrogatepass"), _SPACELESS))
+        words = [*prompt[size:], *(() if self._prompts_alone else answer)]
+        num_words = len(prompt) + (0 if self._prompts_alone else len(answer)) - size
+        if num_words > MAX_WORDS and (text := self._squeezed_row(row)):
+            return [], xxhash.xxh3_64_intdigest(text, _SPACELESS)
+        if len(words) > MAX_WORDS:
+            return [], xxhash.xxh3_64_intdigest("".join(words).encode("utf-8", "surrogatepass"), _SPACELESS)
+        spaceless = "".join(word if word.isalpha() else f" {word} " for word in words)
+        return list(map(_hash_of, words)), xxhash.xxh3_64_intdigest(
+            spaceless.encode("utf-8", "surrogatepass"), _SPACELESS
+        )
 
     def _squeezed_row(self, row: Row) -> bytes:
         """Return the characters of a row's words, less its system prompt."""
@@ -118,43 +141,47 @@ class EditBuilder:
         return asked if self._prompts_alone else asked + squeezed(answer)
 
     def finish(self) -> EditKeys:
-        """Return the keys of all rows, those of families less their changes."""
+        """Return the keys of all rows, those of families less their changes. It can be done once."""
         self._flush()
-        self._vocabulary.clear()
-        keys = np.concatenate([chunk.keys for chunk in self._chunks])
-        rows = np.concatenate([chunk.rows for chunk in self._chunks])
-        order = np.argsort(keys, kind="stable")
-        found = EditKeys(keys[order], rows[order] >> 1)
+        keys, marks = self._sorter.finish()
+        is_change = (marks & np.uint32(1)).astype(bool)
+        marks >>= np.uint32(1)
+        found = EditKeys(keys, marks.view(np.int32))
         component = found.components(self._num_rows)
-        sizes = np.bincount(component, minlength=self._num_rows)
-        is_change = (rows[order] & 1).astype(bool)
-        is_kept = ~(is_change & (sizes[component] > FAMILY_ROWS)[found.rows])
-        return EditKeys(found.keys[is_kept], found.rows[is_kept])
+        is_large = (np.bincount(component, minlength=self._num_rows) > FAMILY_ROWS)[component]
+        if not is_large.any():
+            return found
+        is_change &= is_large[found.rows]
+        return EditKeys(found.keys[~is_change], found.rows[~is_change])
 
     def _system_size(self, row: Row) -> int:
+        """Return the number of words of a row's system prompt, below 0 (-1 less the number) when they are signs alone."""
         system = system_prompt(row)
         if system is None:
             return 0
         if (size := self._system_sizes.get(system)) is None:
             if len(self._system_sizes) >= _CHUNK_ROWS:
                 self._system_sizes.clear()
-            size = self._system_sizes[system] = len(words_of(system))
+            words = words_of(system)
+            size = self._system_sizes[system] = -1 - len(words) if words and not squeezed(system) else len(words)
         return size
 
     def _flush(self) -> None:
-        words, sizes = np.array(self._words, dtype=np.uint64), np.array(self._sizes, dtype=np.int64)
-        spaceless = np.array(self._spaceless, dtype=np.uint64)
+        if not self._num_waiting:
+            return
+        words, sizes = np.concatenate(self._words), np.concatenate(self._sizes)
+        spaceless = np.concatenate(self._spaceless)
         first, self._num_rows = self._num_rows, self._num_rows + len(sizes)
-        self._words, self._sizes, self._spaceless = [], [], []
-        all_rows = np.arange(first, self._num_rows, dtype=np.int64)
+        self._words, self._sizes, self._spaceless, self._num_waiting = [], [], [], 0
+        all_rows = np.arange(first, self._num_rows, dtype=np.uint32)
         whole, changes, place = _sequence_keys(words, sizes)
         is_used = sizes[place] >= MIN_WORDS
         if self._prompts_alone:
             is_used &= (words & _HAS_DIGIT) == 0
         keys = np.concatenate((whole[sizes > 0], spaceless, changes[is_used]))
         # the lowest bit of a row number tells changes from what a row says as a whole
-        rows = np.concatenate((all_rows[sizes > 0] << 1, all_rows << 1, (all_rows[place[is_used]] << 1) | 1))
-        self._chunks.append(EditKeys(keys, rows))
+        marks = (all_rows[sizes > 0] << 1, all_rows << 1, (all_rows[place[is_used]] << 1) | 1)
+        self._sorter.add(keys, np.concatenate(marks).astype(np.uint32))
 
 
 def keys_of(rows: Sequence[Row], *, prompts_alone: bool = False) -> EditKeys:
@@ -164,7 +191,7 @@ def keys_of(rows: Sequence[Row], *, prompts_alone: bool = False) -> EditKeys:
     return builder.finish()
 
 
-def connected(left: Indices, right: Indices, num_rows: int) -> Indices:
+def connected(left: npt.NDArray[np.integer], right: npt.NDArray[np.integer], num_rows: int) -> Indices:
     """Return for each row the first row that the links connect it to."""
     graph = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(num_rows, num_rows))
     component = connected_components(graph, directed=False)[1]
@@ -195,10 +222,20 @@ def _mixed(hashes: Keys, sizes: Indices) -> Keys:
     return keys
 
 
-class _Vocabulary(dict[str, int]):
-    """Hashes of words; the lowest bit tells whether a word has a digit."""
+def _spaceless_keys(folded: FoldedTexts, firsts: Indices, lasts: Indices) -> Keys:
+    """Return for each row the key of its characters from one word to another; where they are many, of nothing else."""
+    data, begins = folded.spaceless()
+    view = memoryview(data)
+    spans = zip(begins[firsts].tolist(), begins[lasts].tolist(), (lasts - firsts).tolist(), strict=True)
+    keys = [
+        xxhash.xxh3_64_intdigest(
+            view[start:end] if num_words <= MAX_WORDS else data[start:end].replace(b" ", b""), _SPACELESS
+        )
+        for start, end, num_words in spans
+    ]
+    return np.array(keys, dtype=np.uint64)
 
-    def __missing__(self, word: str) -> int:
-        digest = xxhash.xxh3_64_intdigest(word.encode("utf-8", "surrogatepass"))
-        value = self[word] = digest & ~1 | any(map(str.isdigit, word))
-        return value
+
+def _hash_of(word: str) -> int:
+    digest = xxhash.xxh3_64_intdigest(word.encode("utf-8", "surrogatepass"))
+    return digest & ~1 | any(map(str.isdigit, word))

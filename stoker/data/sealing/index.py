@@ -6,10 +6,12 @@ nor tested; later rows near them alone are free, or the sealed region would cree
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -86,7 +88,7 @@ class Index:
     def _edits(self, name: str) -> EditKeys:
         if f"{name}_edit_keys" not in self._arrays:  # written before rows had such keys
             return EMPTY_KEYS
-        rows = self._arrays[f"{name}_edit_rows"].astype(np.int64)
+        rows = self._arrays[f"{name}_edit_rows"].astype(np.int32, copy=False)
         return EditKeys(self._arrays[f"{name}_edit_keys"].astype(np.uint64, copy=False), rows)
 
     def _hashes(self, name: str) -> Hashes:
@@ -115,30 +117,40 @@ def write_index(
     held_out: tuple[npt.NDArray[np.uint64], Indices],
 ) -> None:
     """Write index.npz; `trained` and `sealed` are rows of `content`, `held_out` the ids and lines of that whole side."""
-    trained_whole, trained_prompts = content.whole.take(trained), content.prompts.take(trained)
-    sealed_whole = content.whole.take(sealed)
-    trained_edits, sealed_edits = (content.edits.take(rows, len(content.ids)) for rows in (trained, sealed))
-    np.savez(
-        folder / INDEX,
-        boilerplate=content.boilerplate,
-        prompt_boilerplate=content.prompt_boilerplate,
-        trained_ids=content.ids[trained],
-        trained_lines=content.lines[trained],
-        trained_flat=trained_whole.flat,
-        trained_offsets=trained_whole.offsets,
-        trained_prompt_flat=trained_prompts.flat,
-        trained_prompt_offsets=trained_prompts.offsets,
-        sealed_ids=content.ids[sealed],
-        sealed_lines=content.lines[sealed],
-        sealed_flat=sealed_whole.flat,
-        sealed_offsets=sealed_whole.offsets,
-        held_out_ids=held_out[0],
-        held_out_lines=held_out[1],
-        trained_edit_keys=trained_edits.keys,
-        trained_edit_rows=trained_edits.rows.astype(np.int32),
-        sealed_edit_keys=sealed_edits.keys,
-        sealed_edit_rows=sealed_edits.rows.astype(np.int32),
-    )
+    with zipfile.ZipFile(folder / INDEX, "w") as archive:
+        for name, array in _arrays(content, trained, sealed, held_out):
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
+
+
+def _arrays(
+    content: IndexContent, trained: Indices, sealed: Indices, held_out: tuple[npt.NDArray[np.uint64], Indices]
+) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+    """Yield what `np.savez` would be given, one array after the other: each is large, and a copy."""
+    yield "boilerplate", content.boilerplate
+    yield "prompt_boilerplate", content.prompt_boilerplate
+    yield from _side_arrays("trained", content, trained)
+    sets = content.whole.take(trained)
+    yield "trained_flat", sets.flat
+    yield "trained_offsets", sets.offsets
+    sets = content.prompts.take(trained)
+    yield "trained_prompt_flat", sets.flat
+    yield "trained_prompt_offsets", sets.offsets
+    yield from _side_arrays("sealed", content, sealed)
+    sets = content.whole.take(sealed)
+    yield "sealed_flat", sets.flat
+    yield "sealed_offsets", sets.offsets
+    yield "held_out_ids", held_out[0]
+    yield "held_out_lines", held_out[1]
+    for name, rows in (("trained", trained), ("sealed", sealed)):
+        edits = content.edits.take(rows, len(content.ids))
+        yield f"{name}_edit_keys", edits.keys
+        yield f"{name}_edit_rows", edits.rows
+
+
+def _side_arrays(name: str, content: IndexContent, rows: Indices) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+    yield f"{name}_ids", content.ids[rows]
+    yield f"{name}_lines", content.lines[rows]
 
 
 def lookup(ids: npt.NDArray[np.uint64], side: Side) -> Iterator[tuple[int, int]]:

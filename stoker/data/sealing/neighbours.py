@@ -135,17 +135,18 @@ def pair_similarity(sets: ShingleSets, left: Indices, right: Indices) -> Scores:
 def _join(left: ShingleSets, right: ShingleSets, similarity: float) -> tuple[Indices, Indices, Scores]:
     """Return every pair with Jaccard similarity at or above `similarity`, by counting what each pair shares."""
     vocabulary = sorted_unique(left.flat if len(left.flat) <= len(right.flat) else right.flat)
-    a, b = _incidence(left, vocabulary), _incidence(right, vocabulary).T.tocsr()
-    left_sizes, right_sizes = left.sizes, right.sizes
+    (a, left_rows), (b, right_rows) = (_likely(sets, vocabulary, similarity) for sets in (left, right))
+    left_sizes, right_sizes = left.sizes[left_rows], right.sizes[right_rows]
+    b = b.T.tocsr()
     found: list[tuple[Indices, Indices, Scores]] = []
     work = np.diff(b.indptr)[a.indices]
-    work_of_row = np.bincount(np.repeat(np.arange(len(left)), np.diff(a.indptr)), work, minlength=len(left))
+    work_of_row = np.bincount(np.repeat(np.arange(len(left_rows)), np.diff(a.indptr)), work, minlength=len(left_rows))
     for start, end in _portions(work_of_row.astype(np.int64), _JOIN_WORK):
         shared = (a[start:end] @ b).tocoo()
         rows, columns = shared.coords[0].astype(np.int64) + start, shared.coords[1].astype(np.int64)
         scores = shared.data / (left_sizes[rows] + right_sizes[columns] - shared.data)
         is_near = scores >= similarity
-        found.append((rows[is_near], columns[is_near], scores[is_near]))
+        found.append((left_rows[rows[is_near]], right_rows[columns[is_near]], scores[is_near]))
     if not found:
         return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
     return (
@@ -153,6 +154,13 @@ def _join(left: ShingleSets, right: ShingleSets, similarity: float) -> tuple[Ind
         np.concatenate([columns for _, columns, _ in found]),
         np.concatenate([scores for _, _, scores in found]),
     )
+
+
+def _likely(sets: ShingleSets, vocabulary: Hashes, similarity: float) -> tuple[csr_array, Indices]:
+    """Return the incidence of the rows that have enough of the vocabulary to be near any row of the other side, and those rows."""
+    incidence = _incidence(sets, vocabulary)
+    rows = np.flatnonzero(np.diff(incidence.indptr) >= np.maximum(similarity * sets.sizes - 1e-9, 1))
+    return incidence[rows], rows
 
 
 def _incidence(sets: ShingleSets, vocabulary: Hashes) -> csr_array:

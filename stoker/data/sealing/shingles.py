@@ -19,7 +19,8 @@ import numpy.typing as npt
 import orjson
 
 from stoker.data.rows import Content, Message, Row
-from stoker.data.sealing.words import Vocabulary, words_of
+from stoker.data.sealing.growing import GrowingArray
+from stoker.data.sealing.words import FoldedTexts, Vocabulary, words_of
 
 Hashes = npt.NDArray[np.uint32]
 Indices = npt.NDArray[np.int64]
@@ -29,7 +30,7 @@ SHINGLE_WORDS = 3
 MIN_ROWS_FOR_BOILERPLATE = 20
 MIN_BOILERPLATE_ROWS = 8
 _CHUNK_ROWS = 4096
-_TAKEN_ROWS = 65_536
+_TAKEN_ROWS, _PREFIXES_AT_ONCE = 65_536, 1 << 20
 
 _FIRST, _SECOND = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
 _PADDING = 0x165667B19E3779F9
@@ -87,8 +88,7 @@ class ShingleBuilder:
     def __init__(self) -> None:
         self._vocabulary = Vocabulary()
         self._rows: list[Row] = []
-        self._whole: list[tuple[Hashes, Indices]] = []
-        self._prompts: list[tuple[Hashes, Indices]] = []
+        self._whole, self._prompts = _Sets(), _Sets()
 
     def add(self, row: Row) -> None:
         """Add a row's words: its prompt, then its answer. Plain text has no prompt."""
@@ -104,42 +104,57 @@ class ShingleBuilder:
         return words
 
     def finish(self) -> tuple[ShingleSets, ShingleSets]:
-        """Return the sets of whole rows and of prompts, row for row."""
+        """Return the sets of whole rows and of prompts, row for row; the builder is empty then."""
         self._flush()
-        whole, prompts = _join(self._whole), _join(self._prompts)
-        self._whole, self._prompts = [(whole.flat, whole.sizes)], [(prompts.flat, prompts.sizes)]
-        return whole, prompts
+        return self._whole.release(), self._prompts.release()
 
     def _flush(self) -> None:
         rows, self._rows = self._rows, []
-        if rows or not self._whole:
+        if rows:
             self._add_hashed(RowWords.of(rows, self._vocabulary))
 
     def _add_hashed(self, given: RowWords) -> None:
         words, prompt_sizes = given.hashes, given.num_prompt
         sizes = prompt_sizes + given.num_answer
         rows, positions, hashes = _shingle(words, sizes)
-        self._whole.append(_unique_sets(rows, hashes, len(sizes)))
+        self._whole.add(*_unique_sets(rows, hashes, len(sizes)))
         is_prompt = positions + SHINGLE_WORDS <= prompt_sizes[rows]
         short = np.flatnonzero((prompt_sizes > 0) & (prompt_sizes < SHINGLE_WORDS))
-        short_words = _slices(words, np.cumsum(sizes) - sizes, np.where(_mask(short, len(sizes)), prompt_sizes, 0))
+        short_words = slices_of(words, np.cumsum(sizes) - sizes, np.where(_mask(short, len(sizes)), prompt_sizes, 0))
         short_rows, _, short_hashes = _shingle(short_words, prompt_sizes[short])
         prompt_rows = np.concatenate((rows[is_prompt], short[short_rows]))
-        self._prompts.append(_unique_sets(prompt_rows, np.concatenate((hashes[is_prompt], short_hashes)), len(sizes)))
+        self._prompts.add(*_unique_sets(prompt_rows, np.concatenate((hashes[is_prompt], short_hashes)), len(sizes)))
+
+
+class _Sets:
+    """Sets of rows, a chunk at a time."""
+
+    def __init__(self) -> None:
+        self._flat, self._sizes = GrowingArray(np.uint32), GrowingArray(np.int64)
+
+    def add(self, flat: Hashes, sizes: Indices) -> None:
+        self._flat.extend(flat)
+        self._sizes.extend(sizes)
+
+    def release(self) -> ShingleSets:
+        return ShingleSets(self._flat.release(), np.concatenate(([0], np.cumsum(self._sizes.release()))))
 
 
 @dataclass(frozen=True, slots=True)
 class RowWords:
-    """The hashed words of rows, row after row: of each its prompt's, then its answer's."""
+    """The hashed words of rows, row after row: of each its prompt's, then its answer's; `folded` has the words."""
 
     hashes: npt.NDArray[np.uint64]
     num_prompt: Indices
     num_answer: Indices
+    folded: FoldedTexts
 
     @classmethod
     def of(cls, rows: Sequence[Row], vocabulary: Vocabulary) -> RowWords:
-        hashes, sizes = vocabulary.hash_texts([text for row in rows for text in row_texts(row)])
-        return cls(hashes, sizes[0::2], sizes[1::2])
+        texts = [text for row in rows for text in row_texts(row)]
+        folded = vocabulary.fold_texts(texts)
+        hashes, sizes = vocabulary.with_signs(texts, folded)
+        return cls(hashes, sizes[0::2], sizes[1::2], folded)
 
 
 def row_words(row: Row) -> tuple[list[str], list[str]]:
@@ -209,7 +224,10 @@ def shares_prefix(values: Hashes, members: Hashes) -> npt.NDArray[np.bool_]:
     shift = np.uint32(32 - bits)
     table = np.zeros(1 << bits, np.bool_)
     table[members >> shift] = True
-    found: npt.NDArray[np.bool_] = table[values >> shift]
+    found = np.empty(len(values), np.bool_)
+    for start in range(0, len(values), _PREFIXES_AT_ONCE):  # index arrays are many times as large as what they take
+        part = slice(start, start + _PREFIXES_AT_ONCE)
+        found[part] = table[values[part] >> shift]
     return found
 
 
@@ -247,15 +265,10 @@ def _unique_sets(rows: Indices, hashes: Hashes, num_rows: int) -> tuple[Hashes, 
     return keys.astype(np.uint32), sizes.astype(np.int64)
 
 
-def _join(chunks: list[tuple[Hashes, Indices]]) -> ShingleSets:
-    sizes = np.concatenate([sizes for _, sizes in chunks])
-    flat = np.concatenate([flat for flat, _ in chunks])
-    return ShingleSets(flat, np.concatenate(([0], np.cumsum(sizes))).astype(np.int64))
-
-
-def _slices(values: npt.NDArray[np.uint64], starts: Indices, lengths: Indices) -> npt.NDArray[np.uint64]:
+def slices_of(values: npt.NDArray[IntegerType], starts: Indices, lengths: Indices) -> npt.NDArray[IntegerType]:
+    """Return slices of `values`, end to end."""
     within = np.arange(lengths.sum(), dtype=np.int64) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    chosen: npt.NDArray[np.uint64] = values[np.repeat(starts, lengths) + within]
+    chosen: npt.NDArray[IntegerType] = values[np.repeat(starts, lengths) + within]
     return chosen
 
 

@@ -167,7 +167,7 @@ def _extend_sealed_clusters(split: Split, content: IndexContent, earlier: Sequen
 def _seal(split: Split, content: IndexContent, earlier: Sequence[Index], spec: SplitSpec) -> None:
     """Seal the clusters of lowest hash among those that no earlier row, trained or sealed, is near."""
     touched = np.unique(split.clusters[split.rows(Side.NEAR_SEALED)])
-    free = np.setdiff1d(np.arange(split.num_clusters), touched)
+    free = np.setdiff1d(np.arange(split.num_clusters), touched, assume_unique=True)
     if len(free) < 2 * spec.min_clusters:
         split.too_small = True
         split.notes.append(

@@ -25,14 +25,31 @@ MAX_SHAPES = 512
 _MARK = re.compile("\ue000([0-9]+)\ue001")
 _PLAIN = {"role", "content"}
 
-Segments = tuple[str | int, ...]
 Key = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
+class _Filling:
+    """A text with a place for the words of some messages: `format` for the % operator, `messages` their numbers."""
+
+    format: str
+    messages: tuple[int, ...]
+
+    @classmethod
+    def of(cls, text: str) -> _Filling:
+        """Make it of a text with a mark for each message that stands there."""
+        parts = _MARK.split(text)
+        format = "%s".join(part.replace("%", "%%") for part in parts[0::2])
+        return cls(format, tuple(map(int, parts[1::2])))
+
+    def fill(self, words: Sequence[str]) -> str:
+        return self.format % tuple([words[i] for i in self.messages])
+
+
+@dataclass(frozen=True, slots=True)
 class _ShapedTurn:
-    prompt: Segments
-    answer: Segments
+    prompt: _Filling
+    answer: _Filling
     may_join: bool
 
 
@@ -54,7 +71,7 @@ class Shapes:
         if key is None or shape is None:
             return render_turns(row, self._chat)
         words = [message["content"] for message in row.messages or ()]
-        filled = [Turn(_fill(turn.prompt, words), _fill(turn.answer, words), turn.may_join) for turn in shape]
+        filled = [Turn(turn.prompt.fill(words), turn.answer.fill(words), turn.may_join) for turn in shape]
         number = self._num_rows[key]
         self._num_rows[key] = number + 1
         if number >= FIRST_ROWS and number % SAMPLE_EVERY:
@@ -71,8 +88,9 @@ class Shapes:
             words = message["content"]
             if len(message) != 2 or not words or words[0].isspace() or words[-1].isspace():
                 return None
-            if any(head in words for head in self._heads) and any(marker in words for marker in self._markers):
-                return None
+            for head in self._heads:
+                if head in words and any(marker in words for marker in self._markers):
+                    return None
         return tuple([message["role"] for message in messages])
 
     def _shape(self, key: Key, row: Row) -> list[_ShapedTurn] | None:
@@ -86,19 +104,9 @@ class Shapes:
                 self._shapes[key] = None
             else:
                 self._shapes[key] = [
-                    _ShapedTurn(_segments(turn.prompt), _segments(turn.answer), turn.may_join) for turn in turns
+                    _ShapedTurn(_Filling.of(turn.prompt), _Filling.of(turn.answer), turn.may_join) for turn in turns
                 ]
         return self._shapes[key]
-
-
-def _segments(text: str) -> Segments:
-    """Return the text with each mark as the number of the message that stands there."""
-    parts = _MARK.split(text)
-    return tuple(int(part) if i % 2 else part for i, part in enumerate(parts) if part)
-
-
-def _fill(segments: Segments, words: Sequence[str]) -> str:
-    return "".join([words[part] if isinstance(part, int) else part for part in segments])
 
 
 def _markers(chat: Chat) -> list[str]:
