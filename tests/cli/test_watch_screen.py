@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from stoker.analysis.eta import Eta
 from stoker.cli.pace import Pace
 from stoker.cli.watch_screen import Seen, screen
 from stoker.cli.watching import look
@@ -25,7 +26,7 @@ def seen(**more: Any) -> Seen:
             "total_steps": 1000,
         },
         "last": {"step": 299, "loss": 0.43, "learning_rate": 2e-4, "grad_norm": 0.7, "epoch": 0.3},
-        "pace": Pace(5120.0, 42.0, 41.0, 38.0, 51.0),
+        "pace": Pace(5120.0, 41.0, Eta(42.0, 38.0, 51.0)),
         "curves": {"loss": curve, "grad_norm": curve, "learning_rate": curve},
         "machine": {"now": {"time": None}, "facts": {}},
         "samples": [],
@@ -83,7 +84,7 @@ def test_held_out_losses_are_a_curve_of_their_own() -> None:
 
 def test_a_run_without_a_step_says_so() -> None:
     detail = {**seen().detail, "step": 0, "total_steps": None, "phase": "tokenize"}
-    page = "\n".join(drawn(seen(detail=detail, curves={}, last={}, pace=Pace(None, None)), 80, 24))
+    page = "\n".join(drawn(seen(detail=detail, curves={}, last={}, pace=Pace(None, None, None)), 80, 24))
     assert "no step yet" in page and "(tokenize)" in page
 
 
