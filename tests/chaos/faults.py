@@ -22,6 +22,7 @@ from stoker.supervisor.memory import CGROUPS
 
 HANG = "\n[guard]\nhang_seconds = 6.0\ncheck_seconds = 0.5\n"
 RESERVE_BYTES = 8 << 20
+FEW_ROWS, MANY_ROWS = 96, 1200  # of a file; a run of the many is long enough for a baseline and for going back
 TMPFS_BYTES = 192 << 20
 
 
@@ -48,6 +49,7 @@ class Fault:
     needs_memory_group: bool = False
     is_in_short_version: bool = False
     may_reject: bool = False
+    num_rows: int = FEW_ROWS
 
 
 def stop_while_training(scene: Scene) -> None:
@@ -112,6 +114,13 @@ def sleep_together(scene: Scene) -> None:
     time.sleep(10.0)
     os.kill(worker.pid, signal.SIGCONT)
     scene.signal_supervisor(signal.SIGCONT)
+
+
+def raise_the_rate(scene: Scene) -> None:
+    """Set a rate at which every run of this model diverges, as a slip of the keyboard would."""
+    scene.start()
+    scene.await_step(60)
+    scene.command("run", "set", "r1", "lr=0.5")
 
 
 def truncate_checkpoint(scene: Scene) -> None:
@@ -208,7 +217,31 @@ def jump(seconds: float) -> Callable[[Scene], None]:
 
 ENDED = ("hang", "recovery.worker-ended")
 LITTLE_RESERVE = "\n[guard]\ndisk_reserve_megabytes = 1\n"
+QUARANTINED = ("recovery.batch-quarantined", "recovery.rate-halved")
+
+
+def spoiled(name: str, how: str, *events: str, is_in_short_version: bool = False) -> Fault:
+    """Return a fault of the numbers: what a step computes is spoiled once, in the worker."""
+    environment = {"STOKER_FAULT": f"step.loss:{how}"}
+    return Fault(
+        name,
+        events=events,
+        environment=environment,
+        is_exact=False,
+        num_rows=MANY_ROWS,
+        is_in_short_version=is_in_short_version,
+    )
+
+
 FAULTS = (
+    spoiled("a loss that is NaN", "nan@60", "step.skipped"),
+    spoiled("a loss that is infinite", "inf@60", "step.skipped"),
+    spoiled("three NaN in a row", "nan@60-62", "step.skipped", "recovery.rolled-back"),
+    spoiled("a loss a hundred times too high", "x100@60", "loss-spike", *QUARANTINED),
+    spoiled("three such losses in a row", "x100@60-62", "loss-spike", "recovery.rolled-back"),
+    spoiled("out of memory in a step", "oom@60", "memory.tight"),
+    Fault("a learning rate a hundred times too high", raise_the_rate, ("run.changed", "recovery.rolled-back"),
+          is_exact=False, num_rows=MANY_ROWS),
     Fault("worker stopped (SIGSTOP) while training", stop_while_training, (*ENDED, "run.crashed", "run.resumed"), HANG,
           is_in_short_version=True),
     Fault("worker stopped while evaluating", stop_while_evaluating, (*ENDED, "evaluation.crashed"), HANG),

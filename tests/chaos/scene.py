@@ -46,6 +46,12 @@ class Scene:
     def log(self) -> Path:
         return self.workspace.root.parent / f"{self.workspace.root.name}.log"
 
+    def command(self, *words: str) -> None:
+        """Run a command of the lab as a person would."""
+        subprocess.run(
+            [sys.executable, "-m", "stoker", "--lab", str(self.workspace.root), *words], check=True, capture_output=True
+        )
+
     def wait_for_end(self) -> int:
         """Wait until the lab is idle; return the exit status."""
         assert self.process is not None

@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from faults import FAULTS, Fault
 from reliability import record
-from runner import can_limit_memory, can_mount, carry_out, undisturbed
-
-
-@pytest.fixture(scope="module")
-def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return undisturbed(tmp_path_factory.mktemp("undisturbed") / "lab")
+from runner import can_limit_memory, can_mount, carry_out
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_a_fault_is_over_without_a_hand(
-    fault: Fault, expected: dict[str, Any], tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
+def test_a_fault_is_over_without_a_hand(fault: Fault, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     if not (fault.is_in_short_version or request.config.getoption("--all-faults", False)):
         pytest.skip("run by make chaos")
     if fault.needs_tmpfs and not can_mount(tmp_path / "probe"):
         pytest.skip("mounting a small file system takes root")
     if fault.needs_memory_group and not can_limit_memory():
         pytest.skip("limiting a process's memory takes root")
-    outcome = carry_out(fault, tmp_path / "lab", expected)
+    outcome = carry_out(fault, tmp_path / "lab")
     if request.config.getoption("--record", False):
         record("faults", outcome.name, outcome.facts())
     assert not outcome.problems, "\n".join(outcome.problems)
