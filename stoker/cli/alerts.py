@@ -37,7 +37,7 @@ def list_(
     channels = _channels(spec, reader.ask(alert_queries.channel_states, now))
     mutes = reader.ask(alert_queries.mutes_in_force, now)
     if as_json:
-        held = {name: getattr(spec, name) for name in ("quiet_hours", "timezone", "digest_minutes", "urgent_severity")}
+        held = {name: getattr(spec, name) for name in ("quiet_hours", "digest_minutes", "urgent_severity")}
         print_json({"incidents": found, "channels": channels, "mutes": mutes, **held})
         return
     print_table(_INCIDENT_COLUMNS, [_row(incident) for incident in found])
@@ -201,9 +201,8 @@ def _channel_row(channel: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _note_peace(spec: AlertsSpec, mutes: dict[str, float]) -> None:
-    zone = f"time zone: {spec.timezone}"
     if spec.quiet_hours:
-        note(f"quiet hours {spec.quiet_hours} ({zone}); {spec.urgent_severity} breaks through")
+        note(f"quiet hours {spec.quiet_hours} (time zone: lab.timezone); {spec.urgent_severity} breaks through")
     if spec.digest_minutes:
         note(f"what is below {spec.urgent_severity} is gathered for {spec.digest_minutes} min")
     for name, until in mutes.items():

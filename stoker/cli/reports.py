@@ -46,7 +46,7 @@ def now(
     workspace = current_lab()
     moment = time.time()
     spec = read_settings(workspace.settings)
-    window = _window(hours, since, until, moment, spec.report.timezone)
+    window = _window(hours, since, until, moment, spec.lab.timezone)
     reader = open_reader()
     began = reader.ask(report_queries.first_moment)
     # Where no supervisor ever ran nothing has happened since the lab was made.

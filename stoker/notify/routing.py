@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime, time, timedelta, tzinfo
-from zoneinfo import ZoneInfo
 
-from stoker.spec.alerting import MACHINE, SEVERITIES, AlertsSpec
+from stoker.spec.alerting import SEVERITIES, AlertsSpec
 
 QUIET, DIGEST, TOO_MANY = "quiet hours", "digest", "too many"
 """Why a message is held back."""
@@ -28,18 +27,18 @@ def channels_for(spec: AlertsSpec, severity: str, kind: str, model: str | None, 
     return list(found)
 
 
-def release(spec: AlertsSpec, severity: str, now: float) -> tuple[float, str | None]:
+def release(spec: AlertsSpec, zone: tzinfo | None, severity: str, now: float) -> tuple[float, str | None]:
     """Return when a message may be sent (seconds since the epoch), and why it is held until then or None."""
     if is_urgent(spec, severity):
         return now, None
     at, held = now, None
     if spec.digest_minutes:
         at, held = now + 60 * spec.digest_minutes, DIGEST
-    until = quiet_until(spec, at)
+    until = quiet_until(spec, zone, at)
     return (at, held) if until is None else (until, QUIET)
 
 
-def quiet_until(spec: AlertsSpec, now: float) -> float | None:
+def quiet_until(spec: AlertsSpec, zone: tzinfo | None, now: float) -> float | None:
     """Return when the quiet hours that hold `now` end, or None when it is not in any.
 
     The hours are those of the clock on the wall: a night of a changed clock is an hour shorter or longer.
@@ -47,7 +46,6 @@ def quiet_until(spec: AlertsSpec, now: float) -> float | None:
     if spec.quiet_span is None:
         return None
     begin, end = (time(*part) for part in spec.quiet_span)
-    zone = _zone(spec)
     here = datetime.fromtimestamp(now, zone)
     clock = here.time()
     is_quiet = begin <= clock < end if begin < end else clock >= begin or clock < end
@@ -69,8 +67,3 @@ def is_at_least(severity: str, least: str) -> bool:
 def is_urgent(spec: AlertsSpec, severity: str) -> bool:
     """Tell whether neither quiet hours nor a digest hold a message back."""
     return is_at_least(severity, spec.urgent_severity)
-
-
-def _zone(spec: AlertsSpec) -> tzinfo | None:
-    """Return the lab's zone; None is the machine's own, with its changes of the clock."""
-    return None if spec.timezone == MACHINE else ZoneInfo(spec.timezone)

@@ -12,7 +12,8 @@ import zoneinfo
 from dataclasses import dataclass
 
 from stoker.errors import InvalidInput, NotAllowed
-from stoker.spec.reports import MACHINE, OFF, WEEKDAYS, ReportSpec
+from stoker.spec.place import MACHINE
+from stoker.spec.reports import OFF, WEEKDAYS, ReportSpec
 
 MAX_HOURS = 24 * 366
 _HOUR_SECONDS = 3600.0
@@ -96,15 +97,15 @@ def require_history(window: Window, began: float) -> None:
     raise NotAllowed(what, why, f"run: stoker report now --from {window.words(began, '%Y-%m-%d')}")
 
 
-def due_before(spec: ReportSpec, moment: float) -> float | None:
+def due_before(spec: ReportSpec, moment: float, timezone: str) -> float | None:
     """Return the last scheduled moment up to and including `moment`; None when no report is scheduled."""
     if spec.at == OFF:
         return None
     time = datetime.time.fromisoformat(spec.at)
-    today = local(moment, spec.timezone).date()
+    today = local(moment, timezone).date()
     for num_days in range(8):
         day = today - datetime.timedelta(days=num_days)
-        due = moment_of(day, time, spec.timezone)
+        due = moment_of(day, time, timezone)
         if WEEKDAYS[day.weekday()] in spec.days and due <= moment:
             return due
     raise AssertionError("a week has every day")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from typing import Any, Final, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, SecretStr, field_serializer, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -18,7 +17,6 @@ from stoker.spec.base import Spec
 from stoker.spec.channels import DESKTOP, NAME_PATTERN, check_channel, shown
 
 Severity = Literal["info", "warn", "critical"]
-MACHINE: Final = "machine"
 SEVERITIES: Final = ("info", "warn", "critical")
 
 INCIDENT_KINDS: Final = (
@@ -62,10 +60,6 @@ class AlertsSpec(Spec):
     quiet_hours: str = Field(
         "",
         description='Nothing that is not urgent is sent in these hours, as in "22:00-07:00"; then all of it in one message.',
-    )
-    timezone: str = Field(
-        MACHINE,
-        description='Time zone of the quiet hours, for example "Europe/Berlin"; "machine": that of this machine.',
     )
     urgent_severity: Severity = Field(
         "critical", description="What is at least this severe waits neither for quiet hours to end nor for a digest."
@@ -128,19 +122,6 @@ class AlertsSpec(Spec):
                     f'alerts.quiet_hours = "{text}" is the whole day', "", "to be told nothing: stoker alert mute all"
                 )
         return text
-
-    @field_validator("timezone")
-    @classmethod
-    def _is_a_zone(cls, name: str) -> str:
-        if name != MACHINE:
-            try:
-                ZoneInfo(name)
-            except (ZoneInfoNotFoundError, ValueError, OSError):
-                what = f'alerts.timezone = "{name}" is not a time zone'
-                raise _told(
-                    what, "a zone has a name of the tz database", 'as in "Europe/Berlin", "UTC" or "machine"'
-                ) from None
-        return name
 
     @model_validator(mode="after")
     def _routes_lead_somewhere(self) -> AlertsSpec:

@@ -15,6 +15,7 @@ from stoker.spec.base import Spec
 from stoker.spec.costs import CostSpec
 from stoker.spec.guarding import GuardSpec
 from stoker.spec.hardware import HardwareSpec
+from stoker.spec.place import PlaceSpec
 from stoker.spec.presets import PRESETS
 from stoker.spec.recovery import RecoverSpec
 from stoker.spec.reports import ReportSpec
@@ -251,6 +252,7 @@ class WorkerSpec(Spec):
 class LabSpec(Spec):
     """The whole of stoker.toml."""
 
+    lab: PlaceSpec = PlaceSpec()
     model: ModelSpec = ModelSpec()
     intake: IntakeSpec = IntakeSpec()
     check: CheckSpec = CheckSpec()

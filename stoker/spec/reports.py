@@ -1,9 +1,8 @@
-"""[report]: when the lab writes its daily report, and whose midnight a day begins at."""
+"""[report]: when the lab writes its daily report."""
 
 from __future__ import annotations
 
 import re
-import zoneinfo
 from typing import Final
 
 from pydantic import Field, field_validator
@@ -11,7 +10,6 @@ from pydantic import Field, field_validator
 from stoker.spec.base import Spec
 
 OFF: Final = "off"
-MACHINE: Final = "machine"
 WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
@@ -25,10 +23,6 @@ class ReportSpec(Spec):
     days: tuple[str, ...] = Field(
         WEEKDAYS,
         description="Days on which it is written, of mon to sun; what was between two reports is in the later one.",
-    )
-    timezone: str = Field(
-        MACHINE,
-        description='Time zone of days and times, for example "Europe/Berlin"; "machine": that of this machine.',
     )
 
     @field_validator("at")
@@ -44,14 +38,4 @@ class ReportSpec(Spec):
         wrong = [day for day in value if day not in WEEKDAYS]
         if wrong or not value:
             raise ValueError(f'the days are {", ".join(WEEKDAYS)}, at least one of them; for none: at = "off"')
-        return value
-
-    @field_validator("timezone")
-    @classmethod
-    def _is_a_zone(cls, value: str) -> str:
-        if value != MACHINE:
-            try:
-                zoneinfo.ZoneInfo(value)
-            except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-                raise ValueError(f"{value!r} is no known time zone; for example Europe/Berlin") from None
         return value

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import tzinfo
 from typing import Any
 
 from sqlalchemy import Row, and_, func, insert, select, update
@@ -29,6 +30,7 @@ class Told:
 
     transaction: Transaction
     spec: AlertsSpec
+    zone: tzinfo | None
     lab: str
     sending: frozenset[int] = frozenset()
 
@@ -141,7 +143,7 @@ def _amend(told: Told, incident: Row[Any], alert: Row[Any], severity: str | None
     """Say in an alert that has not left yet what came since."""
     values: dict[str, Any] = {"text": text_of(incident, alert.kind)}
     if severity is not None:
-        not_before, held = release(told.spec, severity, told.now)
+        not_before, held = release(told.spec, told.zone, severity, told.now)
         values |= {"severity": severity, "not_before": min(not_before, alert.not_before), "held": held}
     told.transaction.execute(update(t.alerts).where(t.alerts.c.id == alert.id).values(**values))
 
@@ -153,7 +155,7 @@ def _add(told: Told, incident: Row[Any], channel: str, kind: str, severity: str)
 
 
 def _insert(told: Told, channel: str, kind: str, severity: str, mute_kind: str, **values: Any) -> None:
-    not_before, held = release(told.spec, severity, told.now)
+    not_before, held = release(told.spec, told.zone, severity, told.now)
     if held == DIGEST:
         not_before = min(not_before, _open_digest(told, channel) or not_before)
     state = "muted" if is_muted(told.transaction, told.now, channel, mute_kind) else "waiting"

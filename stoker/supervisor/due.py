@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import tzinfo
 from typing import Any
 
 from sqlalchemy import Row, and_, insert, select, update
@@ -29,12 +30,12 @@ def has_waiting(transaction: Transaction) -> bool:
     return transaction.first(select(t.alerts.c.id).where(t.alerts.c.state == "waiting").limit(1)) is not None
 
 
-def take_due(transaction: Transaction, spec: AlertsSpec, lab: str, channel: str) -> list[Row[Any]]:
+def take_due(transaction: Transaction, spec: AlertsSpec, zone: tzinfo | None, lab: str, channel: str) -> list[Row[Any]]:
     """Return what is to be sent in a channel now; hold back what quiet hours or `max_per_hour` keep.
 
     What was held back before, and what goes beyond `max_per_hour`, is gathered into one message.
     """
-    alerts = [alert for alert in _due(transaction, channel) if not _is_quiet(transaction, spec, alert)]
+    alerts = [alert for alert in _due(transaction, channel) if not _is_quiet(transaction, spec, zone, alert)]
     room, room_at = _room(transaction, channel, spec.max_per_hour)
     if alerts and not room:
         if any(is_urgent(spec, alert.severity) for alert in alerts):
@@ -63,9 +64,9 @@ def _due(transaction: Transaction, channel: str) -> list[Row[Any]]:
     return transaction.rows(select(a).where(due).order_by(a.c.id))
 
 
-def _is_quiet(transaction: Transaction, spec: AlertsSpec, alert: Row[Any]) -> bool:
+def _is_quiet(transaction: Transaction, spec: AlertsSpec, zone: tzinfo | None, alert: Row[Any]) -> bool:
     """Put a message off that became due in quiet hours: another try of it, or hours that were set meanwhile."""
-    until = None if is_urgent(spec, alert.severity) else quiet_until(spec, transaction.now)
+    until = None if is_urgent(spec, alert.severity) else quiet_until(spec, zone, transaction.now)
     if until is not None:
         _hold(transaction, [alert], until, alert.held or QUIET)
     return until is not None

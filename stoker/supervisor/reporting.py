@@ -58,8 +58,8 @@ class Reporting:
 
     def _due_window(self, now: float) -> Window | None:
         """Return the window of a report that is due. A schedule begins when it is first seen: nothing before is due."""
-        spec = self._context.spec.report
-        due = due_before(spec, now)
+        spec, timezone = self._context.spec.report, self._context.spec.lab.timezone
+        due = due_before(spec, now, timezone)
         with self._context.store.transaction() as transaction:
             if transaction.get(BEGAN) is None:
                 transaction.put(BEGAN, now)
@@ -70,9 +70,9 @@ class Reporting:
                 transaction.put(MADE_UP_TO, now)
         if due is None or made_up_to is None or due <= made_up_to:
             return None
-        previous = due_before(spec, due - 1.0)
+        previous = due_before(spec, due - 1.0, timezone)
         assert previous is not None, "a schedule has a time before"
-        return Window(min(previous, made_up_to), due, spec.timezone)
+        return Window(min(previous, made_up_to), due, timezone)
 
     def _make(self, window: Window) -> None:
         workspace = self._context.workspace

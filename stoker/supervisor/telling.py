@@ -80,7 +80,9 @@ class Telling:
         with self._context.store.transaction() as transaction:
             changes = incidents.enter_events(transaction, 60.0 * spec.reopen_minutes)
             changes += incidents.settle(transaction)
-            told = Told(transaction, spec, self._context.workspace.root.name, self._in_hand())
+            told = Told(
+                transaction, spec, self._context.spec.lab.zone, self._context.workspace.root.name, self._in_hand()
+            )
             alerting.plan(told, changes)
             alerting.remind(told)
             self._has_waiting = has_waiting(transaction)
@@ -166,7 +168,7 @@ class Telling:
         if alerting.is_muted(transaction, now, channel):
             set_waiting(transaction, channel, state="muted")
             return []
-        alerts = take_due(transaction, spec, self._context.workspace.root.name, channel)
+        alerts = take_due(transaction, spec, self._context.spec.lab.zone, self._context.workspace.root.name, channel)
         return [self._count_try(transaction, alert) for alert in alerts]
 
     def _count_try(self, transaction: Transaction, alert: Row[Any]) -> Message:

@@ -54,7 +54,7 @@ def troubled(history: Workspace) -> Workspace:
         tx.event("warn", "run.crashed", "r1 crashed at step 2", run="r1")
         tx.event("info", "run.done", "r1 is done", run="r1")
         tx.event("critical", "run.failed", "r2 failed: no", run="r2")
-        told = Told(tx, read_settings(history.settings).alerts, "lab")
+        told = Told(tx, read_settings(history.settings).alerts, None, "lab")
         mute(tx, "failed", now + 3600)
         plan(told, enter_events(tx, 60.0))
         tx.execute(

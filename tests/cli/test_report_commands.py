@@ -66,7 +66,7 @@ def test_a_lab_in_which_nothing_ever_happened_has_an_idle_day(stoker: Stoker, la
 def test_the_time_zone_of_the_settings_decides_what_a_day_is(stoker: Stoker, history: Workspace) -> None:
     begins = []
     for zone in ("Asia/Tokyo", "Europe/Berlin"):
-        stoker("config", "set", "report.timezone", zone)
+        stoker("config", "set", "lab.timezone", zone)
         begins.append(stoker("report", "now", "--from", "2023-11-15", "--json").json()["begins"])
     assert begins[1] - begins[0] == 8 * 3600
 

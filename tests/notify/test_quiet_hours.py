@@ -16,7 +16,7 @@ CHANNELS = {"phone": "env:PHONE", "mail": "env:MAIL"}
 
 
 def alerts(**settings: Any) -> AlertsSpec:
-    return AlertsSpec.model_validate({"timezone": "Europe/Berlin", "channels": CHANNELS, **settings})
+    return AlertsSpec.model_validate({"channels": CHANNELS, **settings})
 
 
 def at(text: str, fold: int = 0) -> float:
@@ -38,39 +38,39 @@ def at(text: str, fold: int = 0) -> float:
     ],
 )
 def test_quiet_hours_end_by_the_clock_on_the_wall(hours: str, now: str, end: str | None) -> None:
-    assert quiet_until(alerts(quiet_hours=hours), at(now)) == (at(end) if end else None)
+    assert quiet_until(alerts(quiet_hours=hours), BERLIN, at(now)) == (at(end) if end else None)
 
 
 def test_an_end_that_comes_twice_ends_both_times() -> None:
     spec = alerts(quiet_hours="22:00-02:30")
-    assert quiet_until(spec, at("2026-10-25 02:10")) == at("2026-10-25 02:30")
-    assert quiet_until(spec, at("2026-10-25 02:10", fold=1)) == at("2026-10-25 02:30", fold=1)
+    assert quiet_until(spec, BERLIN, at("2026-10-25 02:10")) == at("2026-10-25 02:30")
+    assert quiet_until(spec, BERLIN, at("2026-10-25 02:10", fold=1)) == at("2026-10-25 02:30", fold=1)
 
 
 def test_a_night_of_a_changed_clock_is_an_hour_shorter_or_longer() -> None:
     spec = alerts(quiet_hours="22:00-07:00")
     for begin, hours in (("2026-06-01 22:00", 9), ("2026-03-28 22:00", 8), ("2026-10-24 22:00", 10)):
-        assert (quiet_until(spec, at(begin)) or 0) - at(begin) == hours * 3600
+        assert (quiet_until(spec, BERLIN, at(begin)) or 0) - at(begin) == hours * 3600
 
 
 def test_the_time_zone_decides() -> None:
     now = at("2026-06-01 22:30")
-    assert quiet_until(alerts(quiet_hours="22:00-07:00", timezone="America/New_York"), now) is None
+    assert quiet_until(alerts(quiet_hours="22:00-07:00"), ZoneInfo("America/New_York"), now) is None
 
 
 def test_only_what_is_urgent_breaks_through() -> None:
     now = at("2026-06-01 23:00")
     spec = alerts(quiet_hours="22:00-07:00")
-    assert release(spec, "critical", now) == (now, None)
-    assert release(spec, "warn", now) == (at("2026-06-02 07:00"), "quiet hours")
-    assert release(alerts(quiet_hours="22:00-07:00", urgent_severity="warn"), "warn", now) == (now, None)
+    assert release(spec, BERLIN, "critical", now) == (now, None)
+    assert release(spec, BERLIN, "warn", now) == (at("2026-06-02 07:00"), "quiet hours")
+    assert release(alerts(quiet_hours="22:00-07:00", urgent_severity="warn"), BERLIN, "warn", now) == (now, None)
 
 
 def test_a_digest_gathers_and_does_not_end_in_quiet_hours() -> None:
     spec = alerts(quiet_hours="22:00-07:00", digest_minutes=60)
-    assert release(spec, "warn", at("2026-06-01 12:00")) == (at("2026-06-01 13:00"), "digest")
-    assert release(spec, "warn", at("2026-06-01 21:30")) == (at("2026-06-02 07:00"), "quiet hours")
-    assert release(spec, "critical", at("2026-06-01 12:00")) == (at("2026-06-01 12:00"), None)
+    assert release(spec, BERLIN, "warn", at("2026-06-01 12:00")) == (at("2026-06-01 13:00"), "digest")
+    assert release(spec, BERLIN, "warn", at("2026-06-01 21:30")) == (at("2026-06-02 07:00"), "quiet hours")
+    assert release(spec, BERLIN, "critical", at("2026-06-01 12:00")) == (at("2026-06-01 12:00"), None)
 
 
 def test_without_routes_every_channel_gets_warnings_and_worse() -> None:

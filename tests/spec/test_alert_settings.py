@@ -35,7 +35,7 @@ CANARY = "canary-secret-4711"
         ("alerts.quiet_hours", "22-7", ["not a span of hours", "22:00-07:00"]),
         ("alerts.quiet_hours", "25:00-07:00", ["not a span of hours"]),
         ("alerts.quiet_hours", "07:00-07:00", ["the whole day", "stoker alert mute all"]),
-        ("alerts.timezone", "Mars/Base", ["not a time zone", "Europe/Berlin"]),
+        ("lab.timezone", "Mars/Base", ["not a time zone", "Europe/Berlin"]),
         ("alerts.urgent_severity", "loud", ['one of "info", "warn", "critical"']),
         ("alerts.digest_minutes", "-1", ["below 0"]),
         ("alerts.channels.phone.x", "env:X", ["not a setting"]),

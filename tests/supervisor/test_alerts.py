@@ -76,7 +76,7 @@ class Watch:
         self.telling = Telling(lab.context, self.post.start)
 
     def settings(self, **alerts: Any) -> None:
-        self.lab.spec(alerts={"channels": {"phone": "env:PHONE_URL"}, "timezone": "Europe/Berlin", **alerts})
+        self.lab.spec(lab={"timezone": "Europe/Berlin"}, alerts={"channels": {"phone": "env:PHONE_URL"}, **alerts})
 
     def event(self, severity: str, code: str, text: str = "it happened", **fields: Any) -> None:
         fields.setdefault("run", "r1")

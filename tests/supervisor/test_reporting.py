@@ -23,7 +23,7 @@ def at(text: str) -> float:
 @pytest.fixture
 def reports(lab: Any) -> Any:
     """Take turns at moments, with a supervisor that is new at each when asked."""
-    lab.spec(report=BERLIN)
+    lab.spec(lab=BERLIN)
     part = Reporting(lab.context)
 
     def look(*moments: str, is_new: bool = False) -> list[tuple[str, float]]:
@@ -68,14 +68,14 @@ def test_the_days_on_which_the_clocks_change_have_23_and_25_hours(reports: Any) 
 
 
 def test_a_day_without_a_report_is_in_the_next_one(lab: Any, reports: Any) -> None:
-    lab.spec(report={**BERLIN, "days": ("mon", "fri"), "at": "18:30"})
+    lab.spec(lab=BERLIN, report={"days": ("mon", "fri"), "at": "18:30"})
     reports("2026-11-20T12:00+01:00")
     days = [f"2026-11-{day}T{time}+01:00" for day in (20, 21, 22, 23) for time in ("18:31", "23:00")]
     assert reports(*days) == [("rep1", 96.0), ("rep2", 72.0)]
 
 
 def test_the_time_zone_decides_when_it_is_due(lab: Any, reports: Any) -> None:
-    lab.spec(report={"timezone": "Asia/Tokyo"})
+    lab.spec(lab={"timezone": "Asia/Tokyo"})
     reports("2026-11-20T12:00+00:00")
     assert reports("2026-11-20T21:59+00:00") == []
     assert reports("2026-11-20T22:00+00:00") == [("rep1", 24.0)]
@@ -83,9 +83,9 @@ def test_the_time_zone_decides_when_it_is_due(lab: Any, reports: Any) -> None:
 
 def test_no_report_is_made_while_it_is_off_and_none_is_made_up_for_that_time(lab: Any, reports: Any) -> None:
     reports("2026-11-16T12:00+01:00")
-    lab.spec(report={**BERLIN, "at": "off"})
+    lab.spec(lab=BERLIN, report={"at": "off"})
     assert reports("2026-11-18T12:00+01:00") == []
-    lab.spec(report=BERLIN)
+    lab.spec(lab=BERLIN)
     assert reports("2026-11-20T12:00+01:00") == []
     assert reports("2026-11-21T07:00+01:00") == [("rep1", 24.0)]
 
