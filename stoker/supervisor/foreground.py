@@ -209,6 +209,7 @@ def _follow(
     while True:
         for event in reader.events(after=last):
             last = event.pop("id")
+            del event["incident"]  # told before its incident is known
             if on_event is not None:
                 on_event(Event(**event))
         found = find()

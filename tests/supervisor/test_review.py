@@ -178,6 +178,7 @@ def test_a_row_that_proved_too_long_is_not_counted_twice(taken: Any, ask: Any) -
         "dataset": NAME,
         "time": 1.0,
         "rows": [{"row": row, "line": line, "code": "too-long", "reason": "long"}],
+        "fence": 1,
     }
     with taken.store.transaction() as tx:
         enter_run(tx, "r1", [long])

@@ -92,6 +92,7 @@ def test_an_answer_that_comes_again_changes_nothing(lab: Any, workers: Workers) 
         "step": 4,
         "reason": "",
         "time": 1.0,
+        "fence": 1,
     }
     with lab.store.transaction() as tx:
         ingest.enter_run(tx, "r1", [{"kind": "change", **said}])
