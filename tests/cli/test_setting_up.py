@@ -169,4 +169,4 @@ def test_ctrl_c_ends_with_130(stoker: Stoker, lab: Workspace, monkeypatch: pytes
 def test_a_reader_that_goes_away_is_not_shouted_at(stoker: Stoker, lab: Workspace) -> None:
     command = f"{sys.executable} -m stoker config schema | head -n 2"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
-    assert (done.stdout.strip(), done.stderr) == ("[model]", "")
+    assert (done.stdout.strip(), done.stderr) == ("[lab]", "")

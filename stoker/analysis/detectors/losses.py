@@ -25,6 +25,7 @@ _NUM_UNTOUCHED = 2
 _HEADROOM = 1.75
 _RATIO_WINDOWS = 8
 _WHOLE_NAT = 1.0
+_NUM_CRESTS = 4
 _LEAST_SIGMA_SHARE = 0.02
 _FALLS_AGAIN = 5.0
 
@@ -48,6 +49,7 @@ class Losses:
         self._best: float | None = given.get("best")
         self._num_above = int(given.get("num_above", 0))
         self._levels: list[float] = list(given.get("levels", ()))
+        self._crests: list[float] = list(given.get("crests", ()))
         self._num_since_level = int(given.get("num_since_level", 0))
         self._num_not_finite = int(given.get("num_not_finite", 0))
         self._limit: float | None = None
@@ -82,6 +84,7 @@ class Losses:
         if self._best is None:
             self._first.clear()
         self._levels.clear()
+        del self._crests[-1:]  # it may be of what went wrong
         self._num_above = self._num_since_level = self._num_not_finite = 0
         self._limit = None
 
@@ -90,7 +93,7 @@ class Losses:
             "baseline": self._baseline.to_json(), "ratios": self._ratios.to_json(),
             "first": list(self._first), "best": self._best,
             "num_above": self._num_above, "levels": list(self._levels), "num_since_level": self._num_since_level,
-            "num_not_finite": self._num_not_finite,
+            "num_not_finite": self._num_not_finite, "crests": list(self._crests),
         }  # fmt: skip
 
     def _new_limit(self) -> float:
@@ -179,7 +182,7 @@ class Losses:
             return []
         best = max(self._first[:_NUM_UNTOUCHED]) if self._best is None else self._best
         margin = max(self._spec.spike_floor, min(self._spec.divergence_rise * best, _WHOLE_NAT))
-        self._num_above = self._num_above + 1 if level > best + margin else 0
+        self._num_above = self._num_above + 1 if level > max(best + margin, self._crest()) else 0
         self._best = min(level, best)
         is_on = self._num_above >= self._spec.divergence_steps
         if not self._latches.fires("divergence", is_on, is_off=level < best + margin / 2):
@@ -191,6 +194,14 @@ class Losses:
         numbers = {"level": level, "best": best, "margin": margin, "steps": float(self._num_above)}
         return [Finding("divergence", "critical", step, text, numbers)]
 
+    def _crest(self) -> float:
+        """Return what the harder rows lose: the lowest of the crests before the last window, at first that of the first steps.
+
+        Where a plan mixes two kinds of rows, the median jumps between the two by itself: a level that the harder kind has had
+        all along is no rise.
+        """
+        return min(self._crests[:-1], default=sorted(self._first)[-2] if len(self._first) > 1 else 0.0)
+
     def _plateau(self, step: int) -> list[Finding]:
         """Look at one level per window: the line through them (Theil-Sen) falls by less than a share of its height."""
         self._num_since_level += 1
@@ -198,6 +209,7 @@ class Losses:
             return []
         self._num_since_level = 0
         self._levels.append(self._baseline.median())
+        self._crests = [*self._crests[-_NUM_CRESTS:], self._baseline.second_highest()]
         wanted = max(3, math.ceil(self._spec.plateau_steps / self._spec.baseline_steps))
         del self._levels[:-wanted]
         if len(self._levels) < wanted:
