@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
@@ -155,3 +156,8 @@ class Event:
     evaluation: str | None = None
     version: str | None = None
     data: dict[str, Any] | None = None
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Self:
+        """Build from what a reader tells of it, which may be more."""
+        return cls(**{field.name: record[field.name] for field in fields(cls)})

@@ -208,10 +208,9 @@ def _follow(
     """Tell the events since `last` until `find` finds something; None when the supervisor or the caller ends before."""
     while True:
         for event in reader.events(after=last):
-            last = event.pop("id")
-            del event["incident"]  # told before its incident is known
+            last = event["id"]
             if on_event is not None:
-                on_event(Event(**event))
+                on_event(Event.of(event))
         found = find()
         if found is not None:
             return found

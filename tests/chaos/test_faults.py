@@ -10,12 +10,15 @@ from reliability import record
 from runner import can_limit_memory, can_mount, carry_out
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    is_full = metafunc.config.getoption("--all-faults", False)
+    faults = [fault for fault in FAULTS if is_full or fault.is_in_short_version]
+    metafunc.parametrize("fault", faults, ids=lambda fault: fault.name)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_a_fault_is_over_without_a_hand(fault: Fault, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    if not (fault.is_in_short_version or request.config.getoption("--all-faults", False)):
-        pytest.skip("run by make chaos")
     if fault.needs_tmpfs and not can_mount(tmp_path / "probe"):
         pytest.skip("mounting a small file system takes root")
     if fault.needs_memory_group and not can_limit_memory():

@@ -1,4 +1,4 @@
-"""What times and sizes tell whoever watches a worker from outside: slower, memory that fills, no disk, no sign of life.
+"""What times and sizes tell whoever watches a worker from outside: slower, memory that fills, no disk.
 
 Pure functions of recorded (seconds, value) pairs: nothing here reads a clock. The caller keeps the readings, and decides
 by a latch whether to tell a finding again. Windows: throughput-drop within `RECENT` readings of a lasting drop;
@@ -63,18 +63,3 @@ def disk_low(free_bytes: float, needed_bytes: float, step: int = 0) -> Finding |
         return None
     text = f"The disk is nearly full: {free_bytes / 1e9:.2f} GB free, {needed_bytes / 1e9:.2f} GB needed."
     return Finding("disk-low", "critical", step, text, {"free_bytes": free_bytes, "needed_bytes": needed_bytes})
-
-
-def is_hung(
-    phase: str, silence_seconds: float, median_step_seconds: float | None, cpu_seconds_advanced: float, limit: float
-) -> bool:
-    """Return whether a worker that has said nothing for a while will not go on by itself.
-
-    `limit` is the shortest silence (seconds) that counts; slow steps stretch it to ten of their median. Within "train"
-    silence alone decides: a step that waits for a dead device may burn a CPU. Elsewhere (loading, tokenising, a long
-    evaluation) one silent stretch may take long, so it is a hang only if it used no CPU time either: below 1 % of the
-    silence. `cpu_seconds_advanced` is the CPU time of the process and its children since its last word.
-    """
-    if phase == "train":
-        return silence_seconds > max(limit, 10.0 * (median_step_seconds or 0.0))
-    return silence_seconds > limit and cpu_seconds_advanced < 0.01 * silence_seconds

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from stoker.analysis.detectors.evaluations import inverted_sigmas
-from stoker.analysis.detectors.machine import RECENT, disk_low, is_hung, memory_trend, throughput_drop
+from stoker.analysis.detectors.machine import RECENT, disk_low, memory_trend, throughput_drop
 from stoker.analysis.detectors.watch import Watch
 from stoker.analysis.trend import rising_sigmas, theil_sen, thinned
 from stoker.spec.watching import WatchSpec
@@ -57,22 +57,6 @@ def test_a_disk_is_low_when_less_is_free_than_needed() -> None:
     assert disk_low(5 * GB, 1 * GB) is None
     found = disk_low(0.5 * GB, 1 * GB, step=7)
     assert found is not None and (found.kind, found.severity, found.step) == ("disk-low", "critical", 7)
-
-
-def test_silence_in_training_is_a_hang_past_the_limit_and_slow_steps_stretch_it() -> None:
-    assert is_hung("train", 121, 1.0, 0.0, 120)
-    assert is_hung("train", 121, 1.0, 120.0, 120), "a step that only burns a CPU is hung too"
-    assert not is_hung("train", 119, 1.0, 0.0, 120)
-    assert not is_hung("train", 290, 30.0, 0.0, 120), "ten steps of 30 s"
-    assert is_hung("train", 301, 30.0, 0.0, 120)
-    assert is_hung("train", 121, None, 0.0, 120)
-
-
-@pytest.mark.parametrize("phase", ["answer", "tokenize", "load", "save"])
-def test_a_long_silence_outside_of_training_is_a_hang_only_without_cpu_time(phase: str) -> None:
-    assert not is_hung(phase, 3600, None, 1800.0, 120)
-    assert is_hung(phase, 3600, None, 0.0, 120)
-    assert not is_hung(phase, 100, None, 0.0, 120)
 
 
 def test_the_best_so_far_is_good_news_once_per_cooldown() -> None:
