@@ -18,6 +18,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from stoker.durable import retire
 from stoker.errors import WorkerExit
 from stoker.mailbox.control import send_control
 from stoker.mailbox.journal import JournalReader
@@ -263,6 +264,7 @@ class Lane:
     def _after_end(self, found: _Open, finished: ingest.Message) -> None:
         if found.task.kind == "evaluate":
             self._workers.note_memory()
+        _put_away(found.task)
         if finished["exit"] != WorkerExit.DONE:
             # What a failed task left in the process is not trusted with the next; an interrupted one is ending anyway.
             self._workers.end()
@@ -279,6 +281,7 @@ class Lane:
             if self._workers.was_ended_for_memory(status):
                 reason = f"the kernel ended worker {worker_id}: the machine had no memory left"
                 tighten(self._context, found.task)
+            _put_away(found.task)
             with self._context.store.transaction() as transaction:
                 close_assignment(transaction, found.task.id, "lost", status)
                 if status in (0, None) and not found.has_started:
@@ -325,6 +328,12 @@ class Lane:
             return
         for message in messages:
             self._context.on_message(task.subject, message)
+
+
+def _put_away(task: AssignmentRecord) -> None:
+    """Remove the folder of an ended preparation, which left its tokens beside the rows; others' folders are records."""
+    if task.kind == "prepare":
+        retire(Path(task.folder))
 
 
 def _offset(transaction: Transaction, task: AssignmentRecord, present: int = 0) -> int:

@@ -112,6 +112,10 @@ class Lab:
         """Return the voice of the worker that evaluates."""
         return Voice(self.workspace.evaluation(evaluation_id))
 
+    def preparer(self, run_id: str) -> Voice:
+        """Return the voice of the worker that prepares a run."""
+        return Voice(self.workspace.tasks / f"prepare-{run_id}")
+
     def publish(self, model: str, version: int, datasets: list[str], **more: Any) -> None:
         """Leave a version folder as a worker does."""
         facts = {

@@ -158,6 +158,29 @@ def test_the_next_run_is_prepared_before_the_evaluation_once(lab: Any, workers: 
     assert lab.run("r2", "model") is None
 
 
+@pytest.mark.parametrize("how", ["finished", "failed", "lost"])
+def test_the_folder_of_an_ended_preparation_goes_and_it_is_not_prepared_again(
+    lab: Any, workers: Workers, how: str
+) -> None:
+    first = lab.dataset(1)
+    lab.dataset(2)
+    schedule.begin_next(lab.context, workers)
+    lab.publish("main", 1, [first])
+    lab.publish("main", 1, ["d1"])
+    with lab.store.transaction() as tx:
+        recover.run_ended(lab.context, tx, "r1", {"exit": int(WorkerExit.DONE)})
+        tx.execute(t.assignments.update().values(state="finished"))
+        candidate = versions.get_version(tx, "main", 1)
+    schedule.prepare_next(lab.context, workers, candidate)
+    assert [path.name for path in lab.workspace.tasks.iterdir()] == ["prepare-r2"]
+    if how != "lost":
+        lab.preparer("r2").finished(WorkerExit.DONE if how == "finished" else WorkerExit.CRASH)
+    Lane(lab.context, Workers(lab.context)).recover()  # nobody works any more: what was not said is lost
+    assert list(lab.workspace.tasks.iterdir()) == [] and lab.run("r2") == "queued"
+    schedule.prepare_next(lab.context, workers, candidate)
+    assert list(lab.workspace.tasks.iterdir()) == []
+
+
 def test_a_parked_run_goes_on_while_its_parent_is_the_champion_else_a_new_one_begins(
     lab: Any, workers: Workers
 ) -> None:
