@@ -3,9 +3,10 @@
 Trains small models on generated data (the SYLLO task, chats, sums) over sizes, rates, batch sizes, mixed files, LoRA and
 replay, and writes each run's series to `tests/analysis/detectors/traces/NAME.json`: per step loss, gradient norm before
 clipping, tokens and seconds; every ten steps each layer's norm; every twenty held-out loss. Clean runs are those that
-learn; `faulty-` ones were trained at a rate that breaks them.
+learn; `faulty-` ones were trained at a rate that breaks them. A run of a lab is recorded from its store, numbers alone.
 
     python benchmarks/traces.py [NAME ...]
+    python benchmarks/traces.py --lab DIR RUN NAME
 """
 
 from __future__ import annotations
@@ -36,10 +37,12 @@ from stoker.model.resident import Resident
 from stoker.model.tokenizing import encode_row
 from stoker.spec.jobs import BaseRef, DatasetRef, ModelRef, TrainJob
 from stoker.spec.lab import ModelSpec, RetentionSpec, TrainSpec
+from stoker.store.reader import Reader
 from stoker.tasks.syllo.generate import generate_puzzles
 from stoker.train.conductor import Conductor, StepFacts
 from stoker.train.run import run_training
 from stoker.train.trainer import SegmentTrainer
+from stoker.workspace import Workspace
 
 TRACES = Path(__file__).parent.parent / "tests" / "analysis" / "detectors" / "traces"
 LAYER_STEPS, HELDOUT_STEPS, NUM_HELDOUT = 10, 20, 16
@@ -127,6 +130,9 @@ class Recorder:
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["--lab"]:
+        record_from_lab(*sys.argv[2:])
+        return
     wanted = set(sys.argv[1:])
     TRACES.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -134,6 +140,32 @@ def main() -> None:
         for case in CASES:
             if not wanted or case.name in wanted or any(other.parent == case.name for other in CASES):
                 lab.record(case)
+
+
+def record_from_lab(lab: str, run: str, name: str) -> None:
+    """Write the trace of a run that a lab has in its store."""
+    found = Reader(Workspace(Path(lab).absolute())).series(run, points=0)
+    values = {key: dict(zip(one["at"], one["value"], strict=True)) for key, one in found.items()}
+    layers: dict[int, dict[str, float]] = {}
+    for key in (key for key in values if key.startswith("grad_norm/")):
+        for step, norm in values[key].items():
+            layer = re.sub(r"^grad_norm/(layers\.(?=\d))?", lambda found: "layer " if found[1] else "", key)
+            layers.setdefault(step, {})[layer] = _short(norm)
+    series = {
+        key: [None if values[key].get(step) is None else _short(values[key][step]) for step in sorted(values["loss"])]
+        for key in ("loss", "grad_norm", "tokens", "seconds")
+    }
+    evaluations = [(step, _short(loss)) for step, loss in sorted(values.get("heldout_loss", {}).items())]
+    write_trace(name, series, min(layers, default=LAYER_STEPS), [layers[step] for step in sorted(layers)], evaluations)
+
+
+def write_trace(
+    name: str, series: dict[str, list[Any]], layer_steps: int, layers: list[dict[str, float]],
+    evaluations: list[tuple[int, float]],
+) -> None:  # fmt: skip
+    trace = {"name": name, "total_steps": len(series["loss"]), **series, "layer_steps": layer_steps,
+             "layers": layers, "evaluations": evaluations}  # fmt: skip
+    (TRACES / f"{name}.json").write_bytes(orjson.dumps(trace) + b"\n")
 
 
 class Lab:
@@ -159,9 +191,7 @@ class Lab:
             self._versions[case.name] = ModelRef(
                 label=case.name, base=job.base, folder=job.output, weights_sha256=sha256, method=case.method
             )
-        trace = {"name": case.name, "total_steps": recorder.step, **recorder.series, "layer_steps": LAYER_STEPS,
-                 "layers": recorder.layers, "evaluations": recorder.evaluations}  # fmt: skip
-        (TRACES / f"{case.name}.json").write_bytes(orjson.dumps(trace) + b"\n")
+        write_trace(case.name, recorder.series, LAYER_STEPS, recorder.layers, recorder.evaluations)
         losses = recorder.series["loss"]
         print(case.name, exit.name, len(losses), "steps", losses[0], "->", losses[-1], flush=True)
 

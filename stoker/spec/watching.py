@@ -6,9 +6,9 @@ fault; docs/watching.md has the windows. A threshold's source is in its detector
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from stoker.spec.base import Spec
 
@@ -30,6 +30,12 @@ Kind = Literal[
     "best-so-far",
 ]
 """Every kind of finding; an event about one has it as its code."""
+
+_ACTED_ON: Final = {
+    "hang": "set guard.hang_seconds to how long a worker may stand still",
+    "disk-low": "set guard.disk_reserve_megabytes to what must stay free, 0 for two checkpoints alone",
+}
+"""Kinds that are told because something is done about them, which nobody may miss, and what changes when it is done."""
 
 
 class WatchSpec(Spec):
@@ -84,3 +90,14 @@ class WatchSpec(Spec):
     inverted_sigmas: float = Field(
         2.33, gt=0, le=100, description="Right answers have a higher loss than wrong ones by so many standard errors."
     )
+
+    @field_validator("ignore")
+    @classmethod
+    def _nothing_that_is_acted_on(cls, ignore: tuple[Kind, ...]) -> tuple[Kind, ...]:
+        for kind in ignore:
+            if kind in _ACTED_ON:
+                raise ValueError(
+                    f'"{kind}" cannot be ignored: the supervisor ends a worker or pauses a run for it, and tells so; '
+                    f"take it out, and {_ACTED_ON[kind]}"
+                )
+        return ignore

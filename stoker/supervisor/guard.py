@@ -70,6 +70,8 @@ class Guard:
         share = self._context.spec.guard.throughput_share
         if share == 0 or now - self._slow_told_at < QUIET_SECONDS:
             return
+        if "throughput-drop" in self._context.spec.watch.ignore:
+            return
         found = throughput_drop(list(pulse.speeds), drop=1 - share)
         if found is None:
             return

@@ -70,7 +70,8 @@ class MemoryWatch:
         times = times + 1 if run.step <= step else 1
         if times <= MOST_PAUSES:
             self._pauses[run.id] = (times, run.step)
-            ask_to_make_room(transaction, run, code, needed_bytes, found, found.text)
+            is_told = found.kind not in self._context.spec.watch.ignore
+            ask_to_make_room(transaction, run, code, needed_bytes, found, found.text, is_told=is_told)
             self.forget()
         elif times == MOST_PAUSES + 1:
             self._pauses[run.id] = (times, run.step)

@@ -17,13 +17,24 @@ from stoker.supervisor.memory import Memory, gpu_memories, host_memory
 
 
 def ask_to_make_room(
-    transaction: Transaction, run: RunRecord, code: str, needed_bytes: int, found: Finding, text: str
+    transaction: Transaction,
+    run: RunRecord,
+    code: str,
+    needed_bytes: int,
+    found: Finding,
+    text: str,
+    *,
+    is_told: bool = True,
 ) -> None:
-    """Ask a running run to pause with a checkpoint, for one of WAITING_CODES, and tell why."""
+    """Ask a running run to pause with a checkpoint, for one of WAITING_CODES, and tell why.
+
+    What is not told now is still said once the run has paused.
+    """
     assert code in WAITING_CODES, code
     set_fields(transaction, t.runs, run.id, wanted=code, reason=text, needed_bytes=needed_bytes)
-    text = f"{text}; {run.id} is asked to pause"
-    transaction.event(found.severity, found.kind, text, run=run.id, **found.numbers)
+    if is_told:
+        text = f"{text}; {run.id} is asked to pause"
+        transaction.event(found.severity, found.kind, text, run=run.id, **found.numbers)
 
 
 def paused(transaction: Transaction, run: RunRecord) -> None:

@@ -82,6 +82,14 @@ def test_a_run_makes_room_when_memory_is_short_and_goes_on_when_there_is_some(la
     assert lab.codes[-3:] == ["memory-trend", "recovery.paused", "recovery.resumed"]
 
 
+def test_a_memory_trend_that_is_ignored_pauses_the_run_and_only_the_pause_is_told(lab: Any, lane: Lane) -> None:
+    lab.spec(guard={"memory_share": 0.0001, "memory_resume_share": 0.0001}, watch={"ignore": ["memory-trend"]})
+    look(lab, lane)
+    assert lab.run("r1", "wanted") == "memory" and "memory-trend" not in lab.codes
+    end_as_asked(lab)
+    assert lab.run("r1") == "paused" and lab.codes[-1] == "recovery.paused"
+
+
 def test_memory_share_of_one_never_pauses() -> None:
     spec = GuardSpec(memory_share=1.0)
     assert risk_of(Memory("m", 100, 100), [], spec) is None
@@ -194,6 +202,9 @@ def test_a_run_grown_slow_is_told_once_and_left_alone(lab: Any, lane: Lane) -> N
     look(lab, lane)
     assert "throughput-drop" not in lab.codes
     lab.spec(guard={"throughput_share": 0.1})
+    look(lab, lane)
+    assert "throughput-drop" not in lab.codes
+    lab.spec(watch={"ignore": ["throughput-drop"]})
     look(lab, lane)
     assert "throughput-drop" not in lab.codes
     lab.spec()

@@ -23,6 +23,7 @@ MIN_STEPS = 16
 _NUM_EARLY = 8
 _NUM_UNTOUCHED = 2
 _HEADROOM = 1.75
+_NOT_LEARNED = 2.0
 _RATIO_WINDOWS = 8
 _WHOLE_NAT = 1.0
 _NUM_CRESTS = 4
@@ -37,7 +38,8 @@ class Losses:
     Hoaglin, 1993, take 3.5 for one look; a run looks thousands of times), above it by an absolute floor, since a loss
     near zero doubles by chance, and three quarters above the second highest of the window and the second highest
     multiple of its own baseline among the last 256 losses: small batches and two kinds of rows have a long tail that is
-    no spike. What spikes enters the baseline only up to the limit.
+    no spike. A loss that is not above those the run began with may be of rows that are not learned yet, such as the
+    few rows of an earlier file that are mixed in: it spikes from twice that rise on. What spikes enters the baseline only up to the limit.
     """
 
     def __init__(self, spec: WatchSpec, latches: Latches, state: Mapping[str, Any] | None = None) -> None:
@@ -104,7 +106,13 @@ class Losses:
         if len(self._ratios) >= MIN_STEPS:
             tail = max(tail, level * self._ratios.second_highest())
         sigmas = spec.spike_sigmas * self._baseline.sigma()
-        return max(level * (1 + spec.spike_rise), level + sigmas, level + spec.spike_floor, _HEADROOM * tail)
+        rise = level * (1 + spec.spike_rise)
+        not_learned = min(level * (1 + _NOT_LEARNED * spec.spike_rise), self._beginning())
+        return max(rise, not_learned, level + sigmas, level + spec.spike_floor, _HEADROOM * tail)
+
+    def _beginning(self) -> float:
+        """Return the highest of the first losses but one: what rows lose that are not learned yet."""
+        return sorted(self._first)[-2] if len(self._first) > 1 else 0.0
 
     def _not_finite(self, step: int, loss: float) -> list[Finding]:
         self._num_not_finite += 1
@@ -200,7 +208,7 @@ class Losses:
         Where a plan mixes two kinds of rows, the median jumps between the two by itself: a level that the harder kind has had
         all along is no rise.
         """
-        return min(self._crests[:-1], default=sorted(self._first)[-2] if len(self._first) > 1 else 0.0)
+        return min(self._crests[:-1], default=self._beginning())
 
     def _plateau(self, step: int) -> list[Finding]:
         """Look at one level per window: the line through them (Theil-Sen) falls by less than a share of its height."""

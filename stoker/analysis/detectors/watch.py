@@ -38,7 +38,7 @@ class Watch:
         """Look at a finished step; the norm is the global one before clipping."""
         self._latches.next_step()
         found = self._losses.after_step(step, loss, grad_norm, is_applied)
-        return self._told([*found, *self._norm.after_step(step, grad_norm, is_applied)])
+        return self._told([*found, *self._norm.after_step(step, loss, grad_norm, is_applied)])
 
     def after_layer_norms(self, step: int, norms: Mapping[str, float]) -> list[Finding]:
         """Look at the gradient norm of each layer, before clipping."""

@@ -21,6 +21,8 @@ CLEAN = [name for name in TRACES if not name.startswith("faulty-") and name != "
 LONG = [name for name in CLEAN if len(TRACES[name]["loss"]) >= 100]
 LONG_TAILS = ("sums-after-easy",)
 """Runs in which some clean batches have three times the median: rows of two kinds, one far harder."""
+TWO_LEVELS = ("new-among-known-rows",)
+"""Runs in which a hundred times a known batch's loss is what a new batch has: that is no spike."""
 Loss = Callable[[int, float], float]
 """(steps since the fault began, the clean loss) to what is seen."""
 
@@ -77,7 +79,7 @@ def test_a_step_that_is_not_finite_is_found_in_that_step(name: str) -> None:
         assert found == [("non-finite", at)]
 
 
-@pytest.mark.parametrize("name", LONG)
+@pytest.mark.parametrize("name", [name for name in LONG if name not in TWO_LEVELS])
 @pytest.mark.parametrize("times", [100, 10])
 def test_a_spike_is_found_in_its_step_and_told_once(name: str, times: float) -> None:
     at, found = planted(name, lambda since, clean: times * clean if since == 0 else clean)
@@ -90,7 +92,8 @@ def test_a_smaller_spike_is_found_where_it_stands_out_of_the_tail_of_that_run(na
     trace = TRACES[name]["loss"]
     at = int(0.6 * len(trace))
     before = sorted(trace[max(0, at - 32) : at])
-    stands_out = times * trace[at] > max(2 * before[16], before[16] + 1.0, 2.5 * before[-2])
+    not_learned = min(3 * before[16], sorted(trace[:16])[-2])
+    stands_out = times * trace[at] > max(2 * before[16], before[16] + 1.0, 2.5 * before[-2], not_learned)
     _, found = planted(name, lambda since, clean: times * clean if since == 0 else clean)
     assert found == [("loss-spike", at + 1)] or not stands_out
 

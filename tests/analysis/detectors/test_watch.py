@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from stoker.analysis.detectors.finding import KINDS, Finding
 from stoker.analysis.detectors.watch import Watch
-from stoker.spec.watching import WatchSpec
+from stoker.spec.watching import Kind, WatchSpec
 
 
 def calm(step: int) -> float:
@@ -102,10 +102,19 @@ def test_a_spike_at_a_step_that_was_not_applied_leaves_the_baseline_alone() -> N
     assert watch.loss_limit() == before
 
 
-def test_every_kind_can_be_ignored_and_no_other_word() -> None:
-    assert WatchSpec(ignore=KINDS).ignore == KINDS
+def test_every_kind_that_is_only_told_can_be_ignored_and_no_other_word() -> None:
+    can_be = tuple(kind for kind in KINDS if kind not in ("hang", "disk-low"))
+    assert WatchSpec(ignore=can_be).ignore == can_be
     with pytest.raises(ValidationError):
         WatchSpec(ignore=("loss_spike",))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("kind", "setting"), [("hang", "guard.hang_seconds"), ("disk-low", "guard.disk_reserve_megabytes")]
+)
+def test_what_is_acted_on_cannot_be_ignored_and_the_setting_that_moves_it_is_named(kind: Kind, setting: str) -> None:
+    with pytest.raises(ValidationError, match=f'"{kind}" cannot be ignored.*{setting}'):
+        WatchSpec(ignore=("plateau", kind))
 
 
 def test_a_run_that_diverged_from_the_start_is_judged_by_its_new_first_losses_after_a_rollback() -> None:
