@@ -6,9 +6,6 @@ import os
 import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Where no bytecode is written, each of the many processes compiles torch and transformers anew.
-sys.dont_write_bytecode = False
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +14,10 @@ import pytest
 
 if TYPE_CHECKING:
     from stoker.data.rows import Row
+
+# Where no bytecode is written, each of the many processes compiles torch and transformers anew.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 _PLACES = ("Aru", "Belm", "Coro", "Dunwick", "Elsa", "Farr", "Gant", "Hoyle")
 
