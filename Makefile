@@ -5,11 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stoker-setup
 DEMO ?=
+TEST_PROCESSES ?= 2
 # Compiling every module takes longer than the whole rest; Python compiles those that are used when they are.
 PIP := $(BIN)/python -m pip install -qq --no-compile -c constraints.txt
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_ROOT_USER_ACTION = ignore
+# Where it is set, every process compiles torch and transformers anew, which takes as long as importing them.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo test lint types chaos corpus bench docs clean
 .DEFAULT_GOAL := help
@@ -42,8 +45,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/stoker demo $(DEMO)
 
+# Side by side by whole files, whose fixtures and order stay as they are. Many tests wait for processes of their own.
 test: setup lint types
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -14,7 +15,18 @@ import pytest
 if TYPE_CHECKING:
     from stoker.data.rows import Row
 
+# Where no bytecode is written, each of the many processes compiles torch and transformers anew.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 _PLACES = ("Aru", "Belm", "Coro", "Dunwick", "Elsa", "Farr", "Gant", "Hoyle")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where files run side by side, begin with the long ones: the short ones then fill the end evenly."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        slow = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")
