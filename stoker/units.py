@@ -33,6 +33,12 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
+def estimate(seconds: float, low: float, high: float) -> str:
+    """(725, 600, 850) -> "12 min 05 s (10 min 00 s to 14 min 10 s)"; without its ends where they read the same."""
+    ends = duration(low), duration(high)
+    return duration(seconds) + (f" ({ends[0]} to {ends[1]})" if ends[0] != ends[1] else "")
+
+
 def score(value: float | None, metric: str) -> str:
     """A share as a percentage, NLL and perplexity with three decimals."""
     if value is None:

@@ -13,14 +13,15 @@ import shlex
 import sqlite3
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
 
 import typer
 
 from stoker.cli import units
+from stoker.cli.channels import check_channels
 from stoker.cli.console import AsJson, print_json, say
+from stoker.cli.finding import Finding
 from stoker.cli.lab import current_lab
 from stoker.errors import NotFound, SettingError
 
@@ -38,22 +39,12 @@ _NETWORK = {
     "fuse.glusterfs",
     "afs",
 }
-_LOW_DISK_BYTES = 5 * 10**9
+_ROOM_TO_BEGIN = 5 * 10**9  # a base and the first checkpoints, while no checkpoint says how large they are (bytes)
 _REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(?:\[[^\]]*\])?(?P<range>[^;]*)(?:;(?P<marker>.*))?")
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One line of the page; `state` missing ends the command with 1."""
-
-    name: str
-    state: Literal["ok", "warn", "missing"]
-    detail: str
-    remedy: str = ""
-
-
 def doctor(as_json: AsJson = False) -> None:
-    """Check this machine: packages, GPU, disk, memory, SQLite, the lab."""
+    """Check this machine and the lab: GPU, disk, channels."""
     findings = list(examine())
     if as_json:
         print_json([asdict(finding) for finding in findings])
@@ -164,31 +155,38 @@ def _lab() -> Iterator[Finding]:
         workspace = current_lab()
     except NotFound:
         yield Finding("lab", "ok", "none here", "stoker init DIR, or stoker demo")
-        yield from _disk(Path.cwd())
+        yield from _disk(Path.cwd(), _ROOM_TO_BEGIN)
         return
     from stoker.locks import is_locked
+    from stoker.mailbox.checkpoints import needed_bytes, newest_checkpoint_bytes
+    from stoker.spec.guarding import GuardSpec
     from stoker.spec.reading import read_settings
 
+    guard = GuardSpec()
     try:
         spec = read_settings(workspace.settings)
     except SettingError as error:
         yield Finding("settings", "missing", error.what, error.remedy)
     else:
+        guard = spec.guard
         running = "its supervisor runs" if is_locked(workspace.lock) else "no supervisor runs"
         yield Finding("lab", "ok", f"{workspace.root}, base {spec.model.base}, {running}")
         if spec.model.method == "qlora" and not _version("bitsandbytes"):
             yield Finding(
                 "qlora", "missing", "bitsandbytes holds the 4-bit weights", "pip install 'bitsandbytes>=0.45'"
             )
-    yield from _disk(workspace.root)
+        yield from check_channels(spec.alerts, workspace.root)
+    newest = max((newest_checkpoint_bytes(folder) for folder in workspace.runs.glob("r*")), default=0)
+    yield from _disk(workspace.root, needed_bytes(guard, newest) if newest else _ROOM_TO_BEGIN)
 
 
-def _disk(folder: Path) -> Iterator[Finding]:
+def _disk(folder: Path, wanted: int) -> Iterator[Finding]:
     from stoker.durable import free_bytes
 
     free = free_bytes(folder)
-    if free < _LOW_DISK_BYTES:
-        yield Finding("disk", "warn", f"{units.size(free)} free at {folder}", "checkpoints need room; free some")
+    if free < wanted:
+        detail = f"{units.size(free)} free at {folder}, {units.size(wanted)} are needed"
+        yield Finding("disk", "warn", detail, "checkpoints need room; free some")
     else:
         yield Finding("disk", "ok", f"{units.size(free)} free at {folder}")
     kind = file_system(folder)

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from stoker.analysis.eta import Eta, estimate_eta
+from stoker.analysis.forecast import RECENT_STEPS
 from stoker.cli import units
-
-if TYPE_CHECKING:
-    from stoker.store.reader import Reader
-
-_RECENT_STEPS = 50  # that speed is measured over
-_ETA_STEPS = 2000  # that the remaining time looks back over, at most
 
 
 @dataclass(frozen=True)
@@ -25,16 +20,10 @@ class Pace:
     eta: Eta | None
 
 
-def recent_metrics(reader: Reader, run: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the last steps of a run: as many as speed and remaining time look back over."""
-    remaining = (run["total_steps"] or 0) - run["step"]
-    return reader.metrics(run["id"], after_step=run["step"] - min(_ETA_STEPS, max(_RECENT_STEPS, remaining)))
-
-
 def pace(metrics: Sequence[Mapping[str, Any]], total_steps: int | None) -> Pace:
     """Measure the last steps of a run."""
     timed = [step for step in metrics if step.get("seconds")]
-    recent = timed[-_RECENT_STEPS:]
+    recent = timed[-RECENT_STEPS:]
     if not recent:
         return Pace(None, None, None)
     eta = None

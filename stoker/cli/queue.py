@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
+from stoker.analysis.forecast import queue_etas
 from stoker.cli import units
 from stoker.cli.console import AsJson, Yes, confirm, note, print_json, print_table
-from stoker.cli.forecast import queue_etas
 from stoker.cli.lab import ask_supervisor, current_lab, open_reader
 from stoker.errors import UsageError
 

@@ -51,7 +51,7 @@ def now(
     began = reader.ask(report_queries.first_moment)
     # Where no supervisor ever ran nothing has happened since the lab was made.
     require_history(window, workspace.settings.stat().st_mtime if began is None else began)
-    facts = gather(reader, window, moment, spec.cost)
+    facts = gather(reader, window, moment, spec)
     page = write_report(workspace, facts)
     report_id = _record(workspace, entry_of(workspace, facts, page))
     if as_json:

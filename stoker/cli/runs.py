@@ -9,12 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
+from stoker.analysis.forecast import recent_metrics, run_eta
 from stoker.cli import steering, units
 from stoker.cli.console import AsJson, note, print_facts, print_json, print_table, say
 from stoker.cli.costs import cost_facts, costs, priced
-from stoker.cli.forecast import run_eta
 from stoker.cli.lab import ask_supervisor, current_lab, open_reader
-from stoker.cli.pace import pace, recent_metrics
+from stoker.cli.pace import pace
 from stoker.cli.samples import samples
 from stoker.cli.series import series
 

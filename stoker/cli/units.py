@@ -8,6 +8,7 @@ from stoker.analysis.eta import Eta
 from stoker.units import count as count
 from stoker.units import duration as duration
 from stoker.units import energy as energy
+from stoker.units import estimate as estimate
 from stoker.units import interval as interval
 from stoker.units import score as score
 from stoker.units import signed as signed
@@ -17,10 +18,7 @@ from stoker.units import sparkline as sparkline
 
 def eta(remaining: Eta | None) -> str:
     """An estimate with its interval: "12 min 05 s (10 min 00 s to 14 min 10 s)"; None -> "-"."""
-    if remaining is None:
-        return "-"
-    low, high = duration(remaining.low), duration(remaining.high)
-    return duration(remaining.seconds) + (f" ({low} to {high})" if low != high else "")
+    return "-" if remaining is None else estimate(remaining.seconds, remaining.low, remaining.high)
 
 
 def ago(moment: float | None) -> str:

@@ -7,10 +7,11 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from stoker.analysis.forecast import recent_metrics
 from stoker.cli.console import note, stdout_console
 from stoker.cli.lab import is_up
 from stoker.cli.narration import event_line
-from stoker.cli.pace import pace, recent_metrics, step_line
+from stoker.cli.pace import pace, step_line
 from stoker.cli.watch_screen import CURVES, Seen, screen
 from stoker.errors import WorkerFailed
 from stoker.store import series_queries, watch_queries

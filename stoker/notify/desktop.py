@@ -29,6 +29,25 @@ def show(title: str, text: str, severity: str, thread: str) -> str:
 
     `thread`: where the program can, a message takes the place of the one before it.
     """
+    hints = {
+        "urgency": ("y", _URGENCY[severity]),
+        "x-dunst-stack-tag": ("s", thread),
+        "x-canonical-private-synchronous": ("s", thread),
+    }
+    _ask("Notify", "susssasa{sv}i", ("Stoker", 0, "", title, _escaped(text), [], hints, -1))
+    return find()
+
+
+def find() -> str:
+    """Return the name of the program that shows notifications here, and show none; NotAllowed tells why there is none."""
+    if sys.platform in _ELSEWHERE:
+        return f"the {sys.platform} desktop"
+    name, _, version, *_ = _ask("GetServerInformation")
+    return f"{name} {version}"
+
+
+def _ask(method: str, signature: str | None = None, arguments: tuple[Any, ...] = ()) -> tuple[Any, ...]:
+    """Call whatever shows notifications on the session bus and return its answer."""
     from jeepney import DBusAddress, MessageType, new_method_call
     from jeepney.io.blocking import open_dbus_connection
 
@@ -37,18 +56,11 @@ def show(title: str, text: str, severity: str, thread: str) -> str:
         bus_name="org.freedesktop.Notifications",
         interface="org.freedesktop.Notifications",
     )
-    hints = {
-        "urgency": ("y", _URGENCY[severity]),
-        "x-dunst-stack-tag": ("s", thread),
-        "x-canonical-private-synchronous": ("s", thread),
-    }
-    message = new_method_call(
-        place, "Notify", "susssasa{sv}i", ("Stoker", 0, "", title, _escaped(text), [], hints, -1)
-    )  # fmt: skip
     try:
         with open_dbus_connection(_session_bus()) as bus:
-            answer = bus.send_and_get_reply(message, timeout=_REPLY_SECONDS)
-            who = bus.send_and_get_reply(new_method_call(place, "GetServerInformation"), timeout=_REPLY_SECONDS)
+            answer = bus.send_and_get_reply(
+                new_method_call(place, method, signature, arguments), timeout=_REPLY_SECONDS
+            )
     except TimeoutError:
         raise NotAllowed(
             "the desktop did not answer", f"it had {_REPLY_SECONDS:g} seconds", "is it locked up?"
@@ -57,9 +69,9 @@ def show(title: str, text: str, severity: str, thread: str) -> str:
         raise NotAllowed("the desktop's session bus can't be reached", str(error), _NO_SESSION) from None
     if answer.header.message_type is MessageType.error:
         raise NotAllowed(
-            "the desktop showed nothing", _error_words(answer), "start a notification daemon, such as dunst"
+            "the desktop shows nothing", _error_words(answer), "start a notification daemon, such as dunst"
         )
-    return " ".join(str(word) for word in (who.body[0], who.body[2]))
+    return tuple(answer.body)
 
 
 def _session_bus() -> str:

@@ -1,8 +1,9 @@
 """What needs a person, in the order of urgency; the line on top of a report; the one next action with its command.
 
-Rules, first to last: a parked or failed run, an evaluation that failed, a critical incident that is still open, a file that
-waits for approval, a disk with little room, a refused file, a notifier that fails, work that waits without a supervisor, a paused
-run or queue, a version kept back for want of sealed rows, and last the quiet ones: watch what runs, or add data. Pure.
+Rules, first to last: work that waits without a supervisor (most remedies need one), a parked or failed run, an evaluation
+that failed, a critical incident that is still open, a file that waits for approval, a disk with little room, a refused file, a
+notifier that fails, a version kept back for want of sealed rows, a paused run or queue, and last the quiet ones: watch what
+runs, or add data. Pure.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from typing import Any
 from stoker import units
 from stoker.report.daily import DailyFacts, IncidentPart, Need, RejectedFile, VerdictPart
 
-LOW_DISK_BYTES = 5 * 10**9
 FEW_ITEMS = 100
 """Below this many held-out items a verdict without a difference asks for more of them (docs/verdict.md)."""
 
@@ -25,6 +25,7 @@ def find_needs(
     rejected: Sequence[RejectedFile],
     verdicts: Sequence[VerdictPart],
     free_bytes: int,
+    needed_bytes: int,
 ) -> Iterator[Need]:
     """Yield everything that waits for a person, the most urgent first. `matters` as in report_queries.open_matters."""
     yield from _ended_badly(matters)
@@ -39,7 +40,7 @@ def find_needs(
         text = f"{dataset['name']} waits for approval: its score is low"
         action = f"look at {dataset['name']}, then approve it with: stoker data approve {dataset['id']}"
         yield Need("waiting-file", text, action, f"stoker data show {dataset['id']}", True)
-    yield from _disk(matters, free_bytes)
+    yield from _disk(matters, free_bytes, needed_bytes)
     for file in rejected:
         text = f"{file.name} was refused ({_first_sentence(file.reason.removeprefix(f'{file.name}: '))})"
         command = f"stoker data show {file.dataset}" if file.dataset else "stoker data list"
@@ -53,7 +54,7 @@ def find_needs(
 
 def advise(facts: DailyFacts) -> DailyFacts:
     """Return the facts with the line on top and the one next action."""
-    needs = tuple(sorted((*facts.needs, *_quiet(facts)), key=lambda need: not need.is_urgent))
+    needs = tuple(sorted((*facts.needs, *_quiet(facts)), key=lambda need: (not need.is_urgent, need.rule != "off")))
     first = needs[0]
     return replace(
         facts,
@@ -77,14 +78,15 @@ def _ended_badly(matters: dict[str, list[dict[str, Any]]]) -> Iterator[Need]:
         yield Need("failed-evaluation", text, f"evaluate {version} again", f"stoker eval run {version}", True)
 
 
-def _disk(matters: dict[str, list[dict[str, Any]]], free_bytes: int) -> Iterator[Need]:
+def _disk(matters: dict[str, list[dict[str, Any]]], free_bytes: int, needed_bytes: int) -> Iterator[Need]:
     action = "free some space, or delete versions that you do not need"
     for run in matters["short_of_space"]:
         text = f"{run['id']} waits for disk space, {units.size(free_bytes)} are free"
         yield Need("disk", text, action, "stoker model list", True)
         return
-    if free_bytes < LOW_DISK_BYTES:
-        yield Need("disk", f"the disk has {units.size(free_bytes)} left", action, "stoker model list", True)
+    if free_bytes < needed_bytes:
+        text = f"the disk has {units.size(free_bytes)} left, and a run needs {units.size(needed_bytes)}"
+        yield Need("disk", text, action, "stoker model list", True)
 
 
 def _too_few_items(verdicts: Sequence[VerdictPart]) -> Iterator[Need]:
@@ -114,7 +116,8 @@ def _quiet(facts: DailyFacts) -> Iterator[Need]:
         yield Need("paused", "the queue is paused", "let it go on", "stoker queue resume", False)
     running = [job for job in going if job.state == "running"]
     if running and facts.state != "off":
-        left = f", about {units.duration(running[0].eta_seconds)} left" if running[0].eta_seconds is not None else ""
+        eta = running[0].eta
+        left = f", judged in {units.estimate(eta.seconds, eta.low, eta.high)}" if eta is not None else ""
         text = f"{running[0].run} is training{left}"
         yield Need("running", text, f"nothing to do, {text}; watch it", f"stoker run watch {running[0].run}", False)
     elif facts.evaluations_to_go and facts.state != "off":

@@ -110,9 +110,10 @@ def line(title: str, points: Sequence[tuple[float, float]]) -> Line | None:
     return Line(title, " ".join(places), across[0], across[-1], low, high)
 
 
-def spans(intervals: Sequence[tuple[float, float, float] | None]) -> list[Span | None]:
-    """Return (low, high, mark) of each on one scale, which is as wide to the left of zero as to the right."""
-    reach = max((abs(end) for each in intervals if each for end in each), default=0.0) or 1.0
+def spans(intervals: Sequence[tuple[float, float, float] | None], least_reach: float = 0.0) -> list[Span | None]:
+    """Return (low, high, mark) of each on one scale: as wide to the left of zero as to the right, at least `least_reach`."""
+    reach = max((abs(end) for each in intervals if each for end in each), default=0.0)
+    reach = max(reach, least_reach) or 1.0
     return [Span(*(round(50 + 50 * end / reach, 2) for end in each)) if each else None for each in intervals]
 
 

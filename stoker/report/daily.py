@@ -13,10 +13,12 @@ from dataclasses import asdict, dataclass
 from itertools import compress, pairwise
 from typing import Any
 
+from stoker.analysis.eta import Eta
 from stoker.report.window import Window
 
 MAX_POINTS = 120
 """Points of a run's curve: as many as a plot of a report has room for."""
+_MAX_NAMED = 6
 MAX_MEAN_STEPS = 20
 """The first and the last loss of a run are means over a tenth of its steps, at most so many."""
 
@@ -176,14 +178,14 @@ class VersionPart:
 
 @dataclass(frozen=True)
 class QueuedJob:
-    """A job that is not over. `eta_seconds` is its own remaining training time, null where nothing is known."""
+    """A job that is not over. `eta`: until its run is judged, those before it first; null where nothing is known."""
 
     job: str
     run: str
     name: str
     state: str
     reason: str | None
-    eta_seconds: float | None
+    eta: Eta | None
 
 
 @dataclass(frozen=True)
@@ -198,14 +200,24 @@ class Need:
 
 
 @dataclass(frozen=True)
+class RunBill:
+    """What a run took within the window; null where it is not known."""
+
+    run: str
+    energy_kwh: float | None
+    cost: float | None
+
+
+@dataclass(frozen=True)
 class Bill:
-    """Energy and money of the window's training; null where it is not known, the note says why or for how many runs."""
+    """Energy and money of the window's training; null where it is not known, the note says of which runs it is, or why not."""
 
     energy_kwh: float | None = None
     energy_note: str = "no run was measured"
     cost: float | None = None
     cost_note: str = "no run was measured"
     currency: str | None = None
+    by_run: tuple[RunBill, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -227,8 +239,10 @@ class DailyFacts:
     incidents: tuple[IncidentPart, ...]
     bill: Bill
     free_bytes: int
+    needed_bytes: int
     used_bytes: tuple[tuple[str, int], ...]
     queue: tuple[QueuedJob, ...]
+    queue_eta: Eta | None
     evaluations_to_go: tuple[str, ...]
     is_queue_paused: bool
     needs: tuple[Need, ...]
@@ -253,21 +267,19 @@ class DailyFacts:
         return sum(run.seconds for run in self.runs)
 
     @property
+    def gpu_runs(self) -> tuple[RunPart, ...]:
+        """The runs that were on a GPU; one whose device is not known is not among them."""
+        return tuple(run for run in self.runs if (run.device or "").startswith("cuda"))
+
+    @property
     def gpu_hours(self) -> float:
-        """The part of the training that was on a GPU; a run whose device is not known is not in it."""
-        return sum(run.seconds for run in self.runs if (run.device or "").startswith("cuda")) / 3600
+        """The part of the training that was on a GPU."""
+        return sum(run.seconds for run in self.gpu_runs) / 3600
 
     @property
     def devices(self) -> str:
         """What the window's training ran on, in words."""
         return ", ".join(sorted({run.device for run in self.runs if run.device})) or "an unknown device"
-
-    @property
-    def queue_eta_seconds(self) -> float | None:
-        """The training time of all that will run by itself; null when it is not known of every such job."""
-        times = [job.eta_seconds for job in self.queue if job.state in ("running", "queued")]
-        known = [seconds for seconds in times if seconds is not None]
-        return sum(known) if len(known) == len(times) else None
 
     @property
     def is_idle(self) -> bool:
@@ -293,10 +305,18 @@ class DailyFacts:
             "cost": self.bill.cost,
             "currency": self.bill.currency,
             "energy_kwh": self.bill.energy_kwh,
-            "queue_eta_seconds": self.queue_eta_seconds,
+            "queue_eta": self.queue_eta and self.queue_eta.to_json(),
         }
         rest = {name: value for name, value in asdict(self).items() if name not in ("window", *first)}
-        return first | rest | {"used_bytes": dict(self.used_bytes)}
+        queue = [asdict(job) | {"eta": job.eta and job.eta.to_json()} for job in self.queue]
+        return first | rest | {"queue": queue, "used_bytes": dict(self.used_bytes)}
+
+
+def named(runs: Sequence[str]) -> str:
+    """Return runs by their names; of many, how many they are and which are the first and the last."""
+    if len(runs) > _MAX_NAMED:
+        return f"{len(runs)} runs, {runs[0]} to {runs[-1]}"
+    return ", ".join(runs)
 
 
 def run_part(run: dict[str, Any], columns: Mapping[str, Sequence[float]], device: str | None) -> RunPart:

@@ -18,13 +18,18 @@ from stoker.report.page import render_page
 from stoker.report.tables import Table
 
 MAX_PLOTS = 8
+HOW_TO_READ = "Shares change in points, more is better; nll is the loss in nats per token, less is better."
 _LOWER_IS_BETTER = ("nll", "perplexity")
+_LEAST_REACH = 0.1  # a picture of shares reaches ten points either way, so that small differences look small
+_LATER_SECONDS = 3600.0
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|#~])")
 
 
 def daily_page(facts: DailyFacts) -> str:
     """Return the HTML of the page."""
     by_run, asked = _split(facts)
+    used = [(name, size) for name, size in facts.used_bytes if size]
+    num_undrawn = max(0, sum(len(run.curve) > 1 for run in facts.runs) - MAX_PLOTS)
     return render_page(
         "daily.html",
         facts=facts,
@@ -33,11 +38,12 @@ def daily_page(facts: DailyFacts) -> str:
         mood=_mood(facts),
         needs=tables.needs(facts),
         glance=tables.at_a_glance(facts),
-        runs=tables.runs(facts),
+        runs=tables.runs(facts, has_trend=num_undrawn > 0),
         trial_runs=tables.runs(facts, is_trial=True),
         curves=_curves(facts),
+        how_to_read=HOW_TO_READ,
         num_mean_steps=MAX_MEAN_STEPS,
-        num_undrawn=max(0, len([run for run in facts.runs if len(run.curve) > 1]) - MAX_PLOTS),
+        num_undrawn=num_undrawn,
         verdicts=[(one, tables.scores(one), _intervals(one)) for one in by_run],
         asked=[(one, tables.scores(one), _intervals(one)) for one in asked],
         standings=tables.standings(facts),
@@ -46,7 +52,7 @@ def daily_page(facts: DailyFacts) -> str:
         trained=tables.trained(facts),
         rejected=tables.rejected(facts),
         queue=tables.queue(facts),
-        disk=[(bar, units.size(bar.number)) for bar in lying_bars(facts.used_bytes, sum(n for _, n in facts.used_bytes))],
+        disk=[(bar, units.size(bar.number)) for bar in lying_bars(used, sum(n for _, n in used))],
     )  # fmt: skip
 
 
@@ -73,10 +79,13 @@ def daily_text(facts: DailyFacts) -> str:
 
 
 def period(facts: DailyFacts) -> str:
-    """Return the window in words, with its zone and, where it is not a plain day, its length."""
+    """Return the window in words, with its zone and length, and of when the rest is, where that is another time."""
     window = facts.window
     hours = f"{window.hours:.3g} h"
-    return f"{window.words(window.begins)} to {window.words(window.ends)} ({window.zone_name}), {hours}"
+    said = f"{window.words(window.begins)} to {window.words(window.ends)} ({window.zone_name}), {hours}"
+    if facts.made_at - window.ends < _LATER_SECONDS:
+        return said
+    return f"{said}. Queue, disk and what needs you: as of {window.words(facts.made_at)}"
 
 
 def _split(facts: DailyFacts) -> tuple[list[VerdictPart], list[VerdictPart]]:
@@ -103,7 +112,8 @@ def _intervals(verdict: VerdictPart) -> list[Span | None]:
     found: list[Span | None] = [None] * len(scores)
     for metric in {score.metric for score in scores}:
         places = [place for place, score in enumerate(scores) if score.metric == metric]
-        drawn = spans([_gain(scores[place]) for place in places])
+        least = 0.0 if metric in _LOWER_IS_BETTER else _LEAST_REACH
+        drawn = spans([_gain(scores[place]) for place in places], least)
         for place, interval in zip(places, drawn, strict=True):
             found[place] = interval
     return found
@@ -119,14 +129,16 @@ def _gain(score: Score) -> tuple[float, float, float] | None:
 
 
 def _verdict_sections(title: str, verdicts: list[VerdictPart]) -> list[str]:
-    parts = [f"## {title}"] if verdicts else []
+    parts = [f"## {title}", HOW_TO_READ] if verdicts else []
     for one in verdicts:
         source = f"{one.evaluation}, {'asked for by hand' if one.asked_by == 'hand' else one.asked_by}"
         parts.append(f"**{_plain(tables.verdict_title(one))}** ({source}). {_plain(one.reason)}")
         table = tables.scores(one)
         parts.append(_markdown(replace(table, num_hidden=0)))
         if table.num_hidden:
-            parts.append(f"{table.num_hidden:,} more comparisons: `stoker eval list {one.evaluation}`")
+            parts.append(
+                f"{table.num_hidden:,} more {'comparison' if table.num_hidden == 1 else 'comparisons'}: `stoker eval list {one.evaluation}`"
+            )
     return parts
 
 

@@ -7,34 +7,36 @@ queue, the disk and what waits for a person are those of now.
 from __future__ import annotations
 
 import itertools
-import statistics
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from stoker.analysis.costs import JOULES_PER_KWH, price, total
-from stoker.analysis.eta import estimate_eta
+from stoker.analysis.eta import Eta
+from stoker.analysis.forecast import queue_etas
 from stoker.durable import disk_use
+from stoker.mailbox import checkpoints
 from stoker.mailbox.messages import MESSAGES
 from stoker.report import daily
 from stoker.report.advice import advise, find_needs
-from stoker.report.daily import DailyFacts, RunPart
+from stoker.report.daily import DailyFacts, RunPart, named
 from stoker.report.window import Window
 from stoker.spec.costs import CostSpec
+from stoker.spec.guarding import GuardSpec
+from stoker.spec.lab import LabSpec
 from stoker.store import report_queries as ask
 from stoker.store.reader import Reader
 from stoker.workspace import Workspace
 
-_ETA_STEPS = 50
-_PACE_RUNS = 10
 _HEAD_LINES = 50
 
 Rows = list[dict[str, Any]]
 
 
-def gather(reader: Reader, window: Window, now: float, prices: CostSpec) -> DailyFacts:
-    """Return the facts of a window, as they are known now."""
+def gather(reader: Reader, window: Window, now: float, spec: LabSpec) -> DailyFacts:
+    """Return the facts of a window, as they are known now, at today's prices."""
     ends = (window.begins, window.ends)
     trained = reader.ask(ask.trained_files, *ends)
     files = reader.ask(ask.file_events, *ends)
@@ -44,6 +46,8 @@ def gather(reader: Reader, window: Window, now: float, prices: CostSpec) -> Dail
     rejected = _rejected(files)
     status = reader.status()
     matters = reader.ask(ask.open_matters, window.begins)
+    ends_of_jobs, queue_eta = queue_etas(reader, status["queue"])
+    needed_bytes = _needed_bytes(reader.workspace, spec.guard, status["queue"])
     return advise(
         DailyFacts(
             window=window,
@@ -59,17 +63,19 @@ def gather(reader: Reader, window: Window, now: float, prices: CostSpec) -> Dail
             champions=_champions(reader, window),
             champion_changes=tuple(_change(row) for row in reader.ask(ask.champion_changes, *ends)),
             incidents=incidents,
-            bill=_bill(reader, window, prices),
+            bill=_bill(reader, window, spec.cost),
             free_bytes=status["free_bytes"],
             used_bytes=_used(reader.workspace),
-            queue=_queue(reader, status["queue"]),
+            needed_bytes=needed_bytes,
+            queue=_queue(status["queue"], ends_of_jobs),
+            queue_eta=queue_eta,
             evaluations_to_go=tuple(
                 f"{one['id']} of {one['candidate']}"
                 for one in reader.evaluations()
                 if one["state"] in ("queued", "running")
             ),
             is_queue_paused=status["queue_paused"],
-            needs=tuple(find_needs(matters, incidents, rejected, verdicts, status["free_bytes"])),
+            needs=tuple(find_needs(matters, incidents, rejected, verdicts, status["free_bytes"], needed_bytes)),
         )
     )
 
@@ -144,9 +150,17 @@ def _verdicts(reader: Reader, window: Window) -> tuple[daily.VerdictPart, ...]:
                 outcome=said["outcome"],
                 reason=said["reason"],
                 at=row["time"],
-                # The opponent that decides, the parent, comes before the base.
+                # The opponent that decides, the parent, comes before the base; the target before the guards.
                 scores=tuple(
-                    sorted(scores, key=lambda one: (one.against == "base", one.benchmark, not one.is_primary))
+                    sorted(
+                        scores,
+                        key=lambda one: (
+                            one.against == "base",
+                            one.benchmark != "heldout",
+                            one.benchmark,
+                            not one.is_primary,
+                        ),
+                    )
                 ),
             )
         )
@@ -202,7 +216,7 @@ def _incidents(reader: Reader, window: Window) -> tuple[daily.IncidentPart, ...]
         )
         for row in reader.ask(ask.troubles_between, *ends)
     ]
-    return (*told, *untold)
+    return tuple(sorted((*told, *untold), key=lambda one: one.opened_at))
 
 
 def _done_about(recoveries: Rows, subject: str, since: float, incident: str | None) -> str | None:
@@ -219,24 +233,39 @@ def _bill(reader: Reader, window: Window, prices: CostSpec) -> daily.Bill:
     for row in reader.ask(ask.run_costs, window.begins, window.ends):
         share = row["seconds_within"] / sum(end - begin for _, begin, end in row["stretches"])
         joules = None if row["joules"] is None else row["joules"] * share
-        records.append({"joules": joules, "occupied_seconds": row["seconds_within"], "rows": row["rows"]})
+        records.append(
+            {"run": row["run"], "joules": joules, "occupied_seconds": row["seconds_within"], "rows": row["rows"]}
+        )
     if not records:
         return daily.Bill()
     priced = [price(record, prices) for record in records]
     found = total([record | {"step_seconds": 0.0} for record in records], priced)
+    by_run = tuple(
+        daily.RunBill(record["run"], _kwh(record["joules"]), one["amount"])
+        for record, one in zip(records, priced, strict=True)
+    )
     why = next((one["unknown"] for one in priced if one["unknown"]), None)
-    known = len(records) - found["unknown_cost"]
     return daily.Bill(
-        energy_kwh=None if found["joules"] is None else found["joules"] / JOULES_PER_KWH,
-        energy_note=_known_for(len(records) - found["unknown_energy"], len(records)),
+        energy_kwh=_kwh(found["joules"]),
+        energy_note=_known_of({one.run: one.energy_kwh for one in by_run}, "it was not measured"),
         cost=found["amount"],
-        cost_note=f"{_known_for(known, len(records))}{f'; {why}' if why else ''}",
+        cost_note=_known_of({one.run: one.cost for one in by_run}, str(why)),
         currency=prices.currency,
+        by_run=by_run,
     )
 
 
-def _known_for(number: int, of: int) -> str:
-    return f"measured for {number} of {of} {'run' if of == 1 else 'runs'}"
+def _kwh(joules: float | None) -> float | None:
+    return None if joules is None else joules / JOULES_PER_KWH
+
+
+def _known_of(values: Mapping[str, float | None], why_not: str) -> str:
+    """Return the runs whose values are known, and why those of the others are not."""
+    known = [run for run, value in values.items() if value is not None]
+    unknown = [run for run, value in values.items() if value is None]
+    if not known:
+        return why_not
+    return f"{named(known)}; not known of {named(unknown)}: {why_not}" if unknown else named(known)
 
 
 def _used(workspace: Workspace) -> tuple[tuple[str, int], ...]:
@@ -254,27 +283,18 @@ def _used(workspace: Workspace) -> tuple[tuple[str, int], ...]:
     return tuple(sorted([*sizes, ("everything else", max(0, rest))], key=lambda pair: -pair[1]))
 
 
-def _queue(reader: Reader, jobs: Rows) -> tuple[daily.QueuedJob, ...]:
-    """Return the jobs with their remaining time: of the running one by its steps, of the others by their rows.
+def _queue(jobs: Rows, ends: Sequence[Eta | None]) -> tuple[daily.QueuedJob, ...]:
+    """Return the jobs, each with the time until its run is judged."""
+    return tuple(
+        daily.QueuedJob(job["id"], job["run"], job["name"], job["state"], job["reason"], end)
+        for job, end in zip(jobs, ends, strict=True)
+    )
 
-    Rows are reckoned at the median pace of the last runs that were done.
-    """
-    runs = {run["id"]: run for run in reader.runs()}
-    datasets = {one["id"]: one for one in reader.datasets()}
-    paces = reader.ask(ask.paces, _PACE_RUNS)
-    found = []
-    for job in jobs:
-        run, eta = runs[job["run"]], None
-        if run["total_steps"] and run["step"]:
-            recent = reader.metrics(run["id"], after_step=run["step"] - _ETA_STEPS)
-            estimate = estimate_eta(
-                [step["seconds"] for step in recent if step["seconds"]], run["total_steps"] - run["step"]
-            )
-            eta = estimate.seconds if estimate else None
-        elif paces:
-            eta = statistics.median(paces) * datasets[job["dataset"]]["train"]
-        found.append(daily.QueuedJob(job["id"], job["run"], job["name"], job["state"], job["reason"], eta))
-    return tuple(found)
+
+def _needed_bytes(workspace: Workspace, guard: GuardSpec, jobs: Rows) -> int:
+    """Return what must be free for every run that is not over to go on, as the supervisor reckons it."""
+    sizes = (checkpoints.newest_checkpoint_bytes(workspace.run(job["run"])) for job in jobs)
+    return checkpoints.needed_bytes(guard, max(sizes, default=0))
 
 
 def _label(model: str | None, version: int | None) -> str | None:

@@ -10,10 +10,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from stoker import units
-from stoker.report.daily import DailyFacts, RunPart, Score, VerdictPart
+from stoker.analysis.eta import Eta
+from stoker.report.daily import Champion, DailyFacts, RunBill, RunPart, Score, VerdictPart, named
 
 MAX_ROWS = 50
 """A longer table is cut, and says so: the JSON has everything."""
+_MAX_VERDICTS = 4
+_RUN_HEADERS = ("run", "file", "made", "state", "steps", "rows", "time", "loss")
 
 
 @dataclass(frozen=True)
@@ -28,24 +31,31 @@ class Table:
 
 
 def at_a_glance(facts: DailyFacts) -> list[tuple[str, str]]:
-    """Return the figures of the window, each with its name."""
-    bill = facts.bill
-    energy = "not known" if bill.energy_kwh is None else units.energy(bill.energy_kwh * 3.6e6)
-    cost = "not known" if bill.cost is None else f"{bill.cost:,.4g} {bill.currency}"
-    refused = f", {len(facts.files_rejected)} refused" if facts.files_rejected else ""
+    """Return the figures of the window, each with its name and the runs it is of."""
     trained = len({file.dataset for file in facts.files_trained})
-    num_runs = len(facts.runs)
-    training = f"{units.duration(facts.training_seconds)} of steps on {facts.devices}, {facts.gpu_hours:,.3g} GPU hours"
+    refused = f"{len(facts.files_rejected)} refused"
+    of = f" ({named([run.run for run in facts.runs])})"
+    steps = f"{facts.steps:,}{of}, {facts.rows:,} rows with replay, {facts.tokens:,} tokens"
+    used = units.size(sum(size for _, size in facts.used_bytes))
     return [
-        ("files", f"{trained} trained{refused}, {len(facts.files_accepted)} came in"),
-        ("steps", f"{facts.steps:,} in {num_runs} {'run' if num_runs == 1 else 'runs'}, {facts.rows:,} rows with replay, {facts.tokens:,} tokens"),
-        ("training", training if facts.runs else "none"),
-        ("energy", f"{energy} ({bill.energy_note})"),
-        ("cost", f"{cost} ({bill.cost_note})"),
-        ("champion", ", ".join(champion.label for champion in facts.champions) or "none yet"),
-        ("disk", f"{units.size(facts.free_bytes)} free, the lab takes {units.size(sum(size for _, size in facts.used_bytes))}"),
+        ("files", f"{trained} trained, {refused}, {len(facts.files_accepted)} came in"),
+        ("steps", steps if facts.runs else "none"),
+        ("training", f"{units.duration(facts.training_seconds)} of steps on {facts.devices}" if facts.runs else "none"),
+        (
+            "GPU hours",
+            f"{facts.gpu_hours:,.3g} ({named([run.run for run in facts.gpu_runs])})" if facts.gpu_runs else "none",
+        ),
+        ("energy", _energy_words(facts)),
+        ("cost", _cost_words(facts)),
+        ("verdicts", _verdict_words(facts)),
+        ("champion", ", ".join(_champion_words(facts, one) for one in facts.champions) or "none yet"),
+        ("incidents", _incident_words(facts)),
         ("queue", _queue_words(facts)),
-    ]  # fmt: skip
+        (
+            "disk",
+            f"{units.size(facts.free_bytes)} free, a run needs {units.size(facts.needed_bytes)}; the lab takes {used}",
+        ),
+    ]
 
 
 def needs(facts: DailyFacts) -> Table:
@@ -53,16 +63,27 @@ def needs(facts: DailyFacts) -> Table:
     return _table(("what", "what to do", "command"), rows, prose=(0, 1))
 
 
-def runs(facts: DailyFacts, *, is_trial: bool = False) -> Table:
-    headers = ("run", "file", "made", "state", "steps", "rows", "loss", "trend", "time")
+def runs(facts: DailyFacts, *, is_trial: bool = False, has_trend: bool = True) -> Table:
+    """Return what each run did; energy and cost where they are known of any, the trend as a sparkline."""
     chosen = [run for run in facts.runs if (run.trial is not None) is is_trial]
-    return _table(headers, [_run_row(run) for run in chosen], numbers=(5,), prose=(1,))
+    bills = {one.run: one for one in facts.bill.by_run}
+    columns = {header: [_run_cells(run)[header] for run in chosen] for header in _RUN_HEADERS}
+    if has_trend:
+        columns["trend"] = [units.sparkline([loss for _, loss in run.curve], 24) for run in chosen]
+    found = [bills.get(run.run, RunBill(run.run, None, None)) for run in chosen]
+    if any(one.energy_kwh is not None for one in found):
+        columns["energy"] = [_energy(one.energy_kwh) for one in found]
+    if any(one.cost is not None for one in found):
+        columns["cost"] = [_cost(one.cost, facts.bill.currency) for one in found]
+    headers = tuple(columns)
+    numbers = [headers.index(name) for name in ("rows", "time", "energy", "cost") if name in headers]
+    return _table(headers, zip(*columns.values(), strict=True), numbers=numbers, prose=(1,))
 
 
 def scores(verdict: VerdictPart) -> Table:
     """Return the scores that decided; how many there are beside them is `num_hidden`."""
     headers: tuple[str, ...]
-    headers = ("benchmark", "against", "items", "before", "after", "change", "interval", "outcome")
+    headers = ("benchmark", "against", "items", "before", "after", "change", "95 % interval", "outcome")
     if verdict.run is None:
         headers = ("candidate", *headers)
     rows = [_score_row(score, is_named=verdict.run is None) for score in verdict.deciding]
@@ -127,11 +148,11 @@ def rejected(facts: DailyFacts) -> Table:
 
 
 def queue(facts: DailyFacts) -> Table:
-    rows = [
-        (job.job, job.name, job.state, job.run, units.duration(job.eta_seconds), job.reason or "")
-        for job in facts.queue
-    ]
-    return _table(("job", "file", "state", "run", "training left", "why"), rows, numbers=(4,), prose=(1, 5))
+    rows = [(job.job, job.name, job.state, job.run, _eta(job.eta), job.reason or "") for job in facts.queue]
+    headers: tuple[str, ...] = ("job", "file", "state", "run", "judged in", "why")
+    if any(job.reason for job in facts.queue):
+        return _table(headers, rows, prose=(1, 5))
+    return _table(headers[:-1], [row[:-1] for row in rows], prose=(1,))
 
 
 def verdict_title(verdict: VerdictPart) -> str:
@@ -141,18 +162,22 @@ def verdict_title(verdict: VerdictPart) -> str:
     return f"{verdict.candidate}: {decision}"
 
 
-def _run_row(run: RunPart) -> tuple[str, ...]:
+def _run_cells(run: RunPart) -> dict[str, str]:
     first, last = run.steps
     of = f" of {run.total_steps:,}" if run.total_steps else ""
-    trend = units.sparkline([loss for _, loss in run.curve], 24)
-    loss = "-" if run.first_loss is None else f"{run.first_loss:.3f} → {run.last_loss:.3f}"
     steps = f"{first:,}–{last:,}{of}"
     if run.num_steps != last - first + 1:
         steps = f"{run.num_steps:,}: {steps}"
-    return (
-        run.run, run.name, run.version or "-", run.state, steps, f"{run.rows:,}", loss, trend,
-        units.duration(run.seconds),
-    )  # fmt: skip
+    return {
+        "run": run.run,
+        "file": run.name,
+        "made": run.version or "-",
+        "state": run.state,
+        "steps": steps,
+        "rows": f"{run.rows:,}",
+        "time": units.duration(run.seconds),
+        "loss": "-" if run.first_loss is None else f"{run.first_loss:.3f} → {run.last_loss:.3f}",
+    }
 
 
 def _score_row(score: Score, *, is_named: bool) -> tuple[str, ...]:
@@ -169,16 +194,59 @@ def _score_row(score: Score, *, is_named: bool) -> tuple[str, ...]:
     return (score.candidate, *row) if is_named else row
 
 
+def _energy_words(facts: DailyFacts) -> str:
+    if not facts.runs and not facts.bill.by_run:
+        return "none"
+    return f"{_energy(facts.bill.energy_kwh, 'not known')} ({facts.bill.energy_note})"
+
+
+def _cost_words(facts: DailyFacts) -> str:
+    if not facts.runs and not facts.bill.by_run:
+        return "none"
+    return f"{_cost(facts.bill.cost, facts.bill.currency, 'not known')} ({facts.bill.cost_note})"
+
+
+def _energy(kwh: float | None, unknown: str = "-") -> str:
+    return unknown if kwh is None else units.energy(kwh * 3.6e6)
+
+
+def _cost(amount: float | None, currency: str | None, unknown: str = "-") -> str:
+    return unknown if amount is None else f"{amount:,.3g} {currency}"
+
+
+def _verdict_words(facts: DailyFacts) -> str:
+    shown = [f"{verdict_title(one)} ({one.evaluation})" for one in facts.verdicts[:_MAX_VERDICTS]]
+    more = [f"{len(facts.verdicts) - len(shown)} more"] if len(shown) < len(facts.verdicts) else []
+    return ", ".join([*shown, *more]) or "none"
+
+
+def _champion_words(facts: DailyFacts, champion: Champion) -> str:
+    if champion.version is None:
+        return champion.label
+    run = f" from {champion.run}" if champion.run else ""
+    return f"{champion.label}{run}, since {facts.window.words(champion.since)}"
+
+
+def _incident_words(facts: DailyFacts) -> str:
+    if not facts.incidents:
+        return "none"
+    num_open = sum(one.state == "open" for one in facts.incidents)
+    return f"{len(facts.incidents)}, {num_open or 'none'} still open"
+
+
 def _queue_words(facts: DailyFacts) -> str:
-    going = [job for job in facts.queue if job.state in ("running", "queued")]
     judged = f", {', '.join(facts.evaluations_to_go)} to be judged" if facts.evaluations_to_go else ""
     if not facts.queue:
         return f"empty{judged}"
-    eta = facts.queue_eta_seconds
-    left = f", about {units.duration(eta)} of training" if going and eta is not None else ""
-    others = len(facts.queue) - len(going)
+    num = len(facts.queue)
+    others = sum(job.state not in ("running", "queued") for job in facts.queue)
+    eta = f", ETA {_eta(facts.queue_eta)}" if facts.queue_eta else ", ETA not known" if others < num else ""
     stuck = f", {others} that {'does' if others == 1 else 'do'} not go on by itself" if others else ""
-    return f"{len(going)} to go{left}{stuck}{judged}{', paused' if facts.is_queue_paused else ''}"
+    return f"{num} {'file' if num == 1 else 'files'}{eta}{stuck}{judged}{', paused' if facts.is_queue_paused else ''}"
+
+
+def _eta(eta: Eta | None) -> str:
+    return "-" if eta is None else units.estimate(eta.seconds, eta.low, eta.high)
 
 
 def _table(

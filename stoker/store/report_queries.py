@@ -105,18 +105,6 @@ def steps_between(
     return found
 
 
-def paces(connection: Connection, limit: int) -> list[float]:
-    """Seconds of training per new row of the last runs that were done, replay and epochs included."""
-    r, c, d = t.runs, t.run_costs, t.datasets
-    statement = (
-        select(c.c.gpu_seconds / d.c.train)
-        .join_from(r, c)
-        .join(d, d.c.id == r.c.dataset)
-        .where(r.c.state == "done", d.c.train > 0, c.c.gpu_seconds > 0)
-    )
-    return list(connection.scalars(statement.order_by(r.c.number.desc()).limit(limit)))
-
-
 def verdicts_between(connection: Connection, begins: float, ends: float) -> Rows:
     """Every verdict of the window with its evaluation's comparisons."""
     e, v = t.evaluations, t.verdicts

@@ -1,7 +1,7 @@
 """Disk that fills up: room is made, and if that is not enough the run pauses while a checkpoint still fits.
 
-Needed are `guard.disk_reserve_megabytes` and 2.2 times the run's newest checkpoint: the pause writes one before an older
-one goes, and its version is about as large. A disk that fills faster than that ends the save (exit 76), as ever.
+Needed is what `stoker.mailbox.checkpoints` says for the size of the run's newest checkpoint: the pause writes one before an older
+one goes, and the version comes after it. A disk that fills faster than that ends the save (exit 76), as ever.
 """
 
 from __future__ import annotations
@@ -9,28 +9,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from stoker.analysis.detectors.machine import disk_low
-from stoker.durable import MANIFEST, disk_use, free_bytes
+from stoker.durable import free_bytes
+from stoker.mailbox import checkpoints
 from stoker.store.records import RunRecord
 from stoker.store.store import Transaction
 from stoker.supervisor.context import Context
-from stoker.supervisor.housekeeping import CHECKPOINTS
 from stoker.supervisor.room import ask_to_make_room
 
-CHECKPOINT_FACTOR = 2.2
 RESUME_FACTOR = 1.1  # a little more than what was missing, so that a run does not swing around the mark
 
 
 def needed_bytes(context: Context, run_folder: Path) -> int:
     """Return how much must be free for a run to go on safely."""
-    reserve = context.spec.guard.disk_reserve_megabytes << 20
-    return int(reserve + CHECKPOINT_FACTOR * newest_checkpoint_bytes(run_folder))
-
-
-def newest_checkpoint_bytes(run_folder: Path) -> int:
-    """Return the size of a run's newest whole checkpoint; 0 when it has none."""
-    whole = [path.parent for path in (run_folder / CHECKPOINTS).glob(f"*/{MANIFEST}")]
-    newest = max(whole, key=lambda folder: folder.name, default=None)
-    return disk_use(newest) if newest is not None else 0
+    return checkpoints.needed_bytes(context.spec.guard, checkpoints.newest_checkpoint_bytes(run_folder))
 
 
 def is_short(context: Context, run: RunRecord) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlalchemy import case, select
 
 from stoker.durable import disk_use, free_bytes, retire
+from stoker.mailbox.checkpoints import CHECKPOINTS
 from stoker.registry.versions import retire_deleted
 from stoker.store import tables as t
 from stoker.supervisor.context import Context
@@ -21,7 +22,6 @@ INTERVAL_SECONDS = 600.0
 REPLY_AGE_SECONDS = 86_400.0
 NUM_WORKERS_KEPT = 5
 LEAST_FREE_BYTES = 64 << 20
-CHECKPOINTS = "checkpoints"
 
 
 class Housekeeping:

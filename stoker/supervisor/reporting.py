@@ -76,7 +76,7 @@ class Reporting:
 
     def _make(self, window: Window) -> None:
         workspace = self._context.workspace
-        facts = gather(Reader(workspace), window, self._context.now(), self._context.spec.cost)
+        facts = gather(Reader(workspace), window, self._context.now(), self._context.spec)
         page = write_report(workspace, facts)
         with self._context.store.transaction() as transaction:
             report_id = record(transaction, entry_of(workspace, facts, page))

@@ -19,14 +19,13 @@ from torch import Tensor
 
 from stoker.durable import MANIFEST, publish_folder, require_free, retire, sweep, verify_folder, write_json
 from stoker.errors import Damaged
+from stoker.mailbox.checkpoints import CHECKPOINT_ROOM, CHECKPOINTS
 from stoker.train.progress import Memory, Progress
 from stoker.train.randomness import take_device_states, take_host_states
 from stoker.train.tensors import Shapes, read_tensors, write_tensors
 
 WEIGHTS, MOMENTS, RNG, STATE = "weights.safetensors", "moments.safetensors", "rng.safetensors", "state.json"
-CHECKPOINTS = "checkpoints"
 FORMAT = 1
-_SPACE_FACTOR = 2.2  # the new checkpoint beside the one it will replace, and some air
 
 OnDamaged = Callable[[Damaged], None]
 
@@ -99,7 +98,7 @@ class Checkpoints:
         """Publish a checkpoint of the present state. DiskFull or NonFinite publish nothing."""
         started, step = time.perf_counter(), progress.step
         num_bytes = sum(t.numel() * t.element_size() for t in (*weights.values(), *moments.values()))
-        require_free(self.folder, int(_SPACE_FACTOR * num_bytes))
+        require_free(self.folder, int(CHECKPOINT_ROOM * num_bytes))
         destination = self.folder / step_name(step)
         with publish_folder(destination, {**self.identity.facts(), "step": step}, fault="checkpoint") as staging:
             header = {"run": self.identity.run, "step": str(step)}

@@ -5,11 +5,10 @@ from __future__ import annotations
 import http.server
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from conftest import Stoker
 from sqlalchemy import insert
 
 from stoker.spec.reading import read_settings
@@ -19,6 +18,7 @@ from stoker.supervisor.alerting import Told, mute, plan
 from stoker.supervisor.incidents import enter_events
 from stoker.workspace import Workspace
 
+Stoker = Callable[..., Any]
 CANARY = "canary-4711"
 
 
@@ -172,3 +172,30 @@ def test_no_command_shows_a_url(stoker: Stoker, troubled: Workspace) -> None:
     ):  # fmt: skip
         answer = stoker(*args)
         assert CANARY not in answer.out + answer.err, args
+
+
+def test_status_names_the_open_incidents_the_worst_first(stoker: Stoker, history: Workspace) -> None:
+    assert stoker("status", "--json").json()["open_incidents"] == []
+    assert "incidents" not in stoker("status").out
+    known = {"num_events": 1, "updated_at": 9.0, "closed_at": None, "kind": "crash"}
+    rows = [
+        {"id": f"i{n}", "number": n, "subject": f"r{n}", "severity": severity, "state": state, "title": f"title {n}",
+         "opened_at": 1.0 * n, **known}
+        for n, (severity, state) in enumerate(
+            [("warn", "open"), ("critical", "recovered"), ("info", "open"), ("critical", "open"), ("warn", "open")], 1
+        )
+    ]  # fmt: skip
+    store = Store(history.store)
+    store.claim()
+    with store.transaction() as tx:
+        for row in rows:
+            tx.execute(insert(t.incidents).values(**row))
+    store.close()
+    told = stoker("status", "--json").json()["open_incidents"]
+    assert [one["id"] for one in told] == ["i4", "i5", "i1", "i3"]
+    assert told[0].keys() == {"id", "kind", "subject", "severity", "title", "num_events", "opened_at"}
+    lines = stoker("status").out.splitlines()
+    place = next(number for number, line in enumerate(lines) if line.startswith("incidents"))
+    assert "4 open, the worst 3 are" in lines[place]
+    assert ["critical i4 (r4)" in lines[place + 1], "i5" in lines[place + 2], "i1" in lines[place + 3]] == [True] * 3
+    assert "title 4" in lines[place + 1] and "i3" not in "".join(lines)

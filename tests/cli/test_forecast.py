@@ -91,3 +91,19 @@ def test_a_pace_is_read_from_both_ends_of_a_long_run(history: Workspace) -> None
     assert (pace.tokens, pace.total_steps) == (6_000_000, 6000)
     assert pace.tokens_per_second == pytest.approx(4000) and pace.train_seconds == pytest.approx(1500)
     assert run_pace(history.run("r10")) is None
+
+
+def test_a_queue_of_which_nothing_goes_on_by_itself_has_no_forecast(stoker: Stoker, history: Workspace) -> None:
+    tell(history, "r1", 100, total=100)
+    assert stoker("status", "--json").json()["queue_eta"] is not None
+    change(history, "r2", state="parked", reason="it crashed")
+    assert stoker("status", "--json").json()["queue_eta"] is None
+    assert "all done" not in stoker("status").out
+
+
+def test_report_queue_and_status_give_one_number(stoker: Stoker, history: Workspace) -> None:
+    tell(history, "r1", 100, total=100)
+    report = stoker("report", "now", "--hours", "1", "--json").json()
+    (job,) = stoker("queue", "list", "--json").json()
+    assert report["queue_eta"] == stoker("status", "--json").json()["queue_eta"] == job["eta"]
+    assert [one["eta"] for one in report["queue"]] == [job["eta"]]

@@ -23,7 +23,8 @@ from receivers import (
     web_hook,
 )
 
-from stoker.notify import process
+from stoker.errors import NotAllowed
+from stoker.notify import desktop, process
 from stoker.notify.send import Message
 from stoker.spec.channels import DESKTOP
 
@@ -162,7 +163,10 @@ def test_a_desktop_shows_the_message_and_one_without_a_daemon_says_so(
         monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", address)
         [outcome] = send(tmp_path, DESKTOP, message())
         assert not outcome["is_sent"] and "ServiceUnknown" in outcome["error"]
+        with pytest.raises(NotAllowed, match="the desktop shows nothing"):
+            desktop.find()
         with notification_daemon(address, shown):
+            assert desktop.find() == "recorder 1.0" and not shown.exists(), "asked, and nothing shown"
             outcomes = send(
                 tmp_path, DESKTOP, message(severity="critical", text="a < b"), message("recovered", 2, "info")
             )

@@ -27,6 +27,8 @@ def idle() -> DailyFacts:
         state="idle",
         bill=Bill(),
         free_bytes=10**12,
+        needed_bytes=256 << 20,
+        queue_eta=None,
         used_bytes=(("versions", 3_000_000), ("everything else", 1_000)),
         is_queue_paused=False,
         **values,

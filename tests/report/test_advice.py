@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from stoker.report.advice import LOW_DISK_BYTES, advise, find_needs
+from stoker.analysis.eta import Eta
+from stoker.report.advice import advise, find_needs
 from stoker.report.daily import (
     Champion,
     DailyFacts,
@@ -19,6 +20,7 @@ from stoker.report.daily import (
     VerdictPart,
 )
 
+NEEDED_BYTES = 700_000_000
 NOTHING: dict[str, list[dict[str, Any]]] = {
     "parked": [], "failed": [], "paused": [], "short_of_space": [], "waiting": [], "evaluations": [], "alerts": [],
 }  # fmt: skip
@@ -37,7 +39,7 @@ def verdict(**changes: Any) -> VerdictPart:
 
 
 def needs(*, free: int = 10**12, incidents: Any = (), rejected: Any = (), verdicts: Any = (), **matters: Any) -> Any:
-    return list(find_needs({**NOTHING, **matters}, incidents, rejected, verdicts, free))
+    return list(find_needs({**NOTHING, **matters}, incidents, rejected, verdicts, free, NEEDED_BYTES))
 
 
 RULES: list[tuple[str, dict[str, Any], str]] = [
@@ -50,7 +52,7 @@ RULES: list[tuple[str, dict[str, Any], str]] = [
     ),
     ("incident", {"incidents": [replace(INCIDENT, subject="r3")]}, "stoker run show r3"),
     ("waiting-file", {"waiting": [{"id": "d0a", "name": "poor.csv"}]}, "stoker data show d0a"),
-    ("disk", {"free": LOW_DISK_BYTES - 1}, "stoker model list"),
+    ("disk", {"free": NEEDED_BYTES - 1}, "stoker model list"),
     ("disk", {"short_of_space": [RUN | {"state": "paused", "reason": "no room"}]}, "stoker model list"),
     ("refused-file", {"rejected": [REFUSED]}, "stoker data show d0b"),
     (
@@ -98,14 +100,14 @@ def test_an_incident_of_a_run_that_is_told_already_is_not_told_twice() -> None:
         {"verdicts": [verdict(outcome="worse")]},
         {"verdicts": [verdict(run=None, asked_by="hand")]},
         {"verdicts": [verdict(scores=(replace(verdict().scores[0], n=400),))]},
-        {"free": LOW_DISK_BYTES},
+        {"free": NEEDED_BYTES},
     ],
 )
 def test_what_needs_nobody_is_no_need(quiet: dict[str, Any]) -> None:
     assert needs(**quiet) == []
 
 
-JOB = QueuedJob("j6", "r6", "more.jsonl", "queued", None, 90.0)
+JOB = QueuedJob("j6", "r6", "more.jsonl", "queued", None, Eta(90.0, 80.0, 100.0))
 
 
 @pytest.mark.parametrize(
@@ -124,6 +126,24 @@ def test_a_lab_in_which_nothing_is_wrong_has_a_next_action_too(
 ) -> None:
     facts = replace(idle, state=state, queue=(job,) if job else (), is_queue_paused=is_queue_paused)
     assert advise(facts).next_command == command
+
+
+def test_work_that_waits_without_a_supervisor_comes_before_what_needs_one(idle: DailyFacts) -> None:
+    facts = replace(idle, state="off", queue=(JOB,), needs=tuple(needs(parked=[PARKED])))
+    assert advise(facts).next_command == "stoker up" and [n.rule for n in advise(facts).needs][:2] == [
+        "off",
+        "parked-run",
+    ]
+
+
+def test_what_is_training_is_told_with_its_interval(idle: DailyFacts) -> None:
+    action = advise(replace(idle, state="training", queue=(replace(JOB, state="running"),))).next_action
+    assert "r6 is training, judged in 1 min 30 s (1 min 20 s to 1 min 40 s)" in action
+
+
+def test_a_full_disk_is_told_with_what_is_needed() -> None:
+    (need,) = needs(free=NEEDED_BYTES - 1)
+    assert need.text == "the disk has 700.0 MB left, and a run needs 700.0 MB"
 
 
 def test_a_lab_that_judges_is_not_called_idle(idle: DailyFacts) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from typing import Any
 
 import orjson
 import pytest
+from page_reader import Page
 
+from stoker.analysis.eta import Eta
 from stoker.report.advice import advise, find_needs
 from stoker.report.charts import line, spans
 from stoker.report.daily import (
@@ -20,6 +21,7 @@ from stoker.report.daily import (
     IncidentPart,
     QueuedJob,
     RejectedFile,
+    RunBill,
     Score,
     Standing,
     TrainedFile,
@@ -33,22 +35,6 @@ HOSTILE = "<script>alert(1)</script>|`a`\n# b](javascript:x) <img src=x onerror=
 NOTHING: dict[str, list[dict[str, Any]]] = {
     "parked": [], "failed": [], "paused": [], "short_of_space": [], "waiting": [], "evaluations": [], "alerts": [],
 }  # fmt: skip
-
-
-class Page(HTMLParser):
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: set[str] = set()
-        self.attributes: set[str] = set()
-        self.words = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.add(tag)
-        self.attributes |= {name for name, _ in attributes}
-
-    def handle_data(self, data: str) -> None:
-        self.words += data
 
 
 def night(idle: DailyFacts, word: str = "orders.jsonl", num_runs: int = 1) -> DailyFacts:
@@ -75,20 +61,22 @@ def night(idle: DailyFacts, word: str = "orders.jsonl", num_runs: int = 1) -> Da
             champions=(Champion("main", 1, "r1", at, word, (Standing("heldout", "nll", 0.81, 64, "e1", True),)),),
             champion_changes=(f"main: its base → v1. {word} by hand",),
             incidents=(IncidentPart("i1", "divergence", "r1", "critical", "recovered", word, 3, at, at, f"undone {word}"),),
-            bill=Bill(1.25, "measured for 1 of 1 run", 0.4, "measured for 1 of 1 run", "EUR"),
-            queue=(QueuedJob("j9", "r9", word, "queued", None, 90.0),),
-            needs=tuple(find_needs(NOTHING, (), (rejected,), (), 10**12)),
+            bill=Bill(1.25, "r1", 0.4, "r1", "EUR", (RunBill("r1", 1.25, 0.4),)),
+            queue=(QueuedJob("j9", "r9", word, "queued", None, Eta(90.0, 80.0, 100.0)),),
+            queue_eta=Eta(90.0, 80.0, 100.0),
+            needs=tuple(find_needs(NOTHING, (), (rejected,), (), 10**12, 10**9)),
         )
     )  # fmt: skip
 
 
 def test_page_and_text_have_every_figure_with_its_source(idle: DailyFacts) -> None:
     facts = night(idle)
-    page, text = Page(daily_page(facts)).words, daily_text(facts).replace("\\", "")
+    page, text = Page(daily_page(facts)).text, daily_text(facts).replace("\\", "")
     for said in (page, text):
         for figure in (
-            facts.headline, "1 trained, 1 refused", "40 in 1 run", "160 rows", "2,000 tokens", "20 s of steps on cuda, 0.00556 GPU hours",
-            "1.25 kWh", "0.4 EUR (measured for 1 of 1 run)", "r1", "1–40 of 40", "2.875 → 1.075", "e1", "-0.200 to -0.040", "0.930", "0.810", "e7",
+            facts.headline, "1 trained, 1 refused", "40 (r1)", "160 rows", "2,000 tokens", "20 s of steps on cuda", "0.00556 (r1)",
+            "1.25 kWh (r1)", "0.4 EUR (r1)", "main/v1: promoted (e1)", "main/v1 from r1, since ", "1, none still open",
+            "1 file, ETA 1 min 30 s (1 min 20 s to 1 min 40 s)", "1.0 TB free, a run needs 268.4 MB", "r1", "1–40 of 40", "2.875 → 1.075", "e1", "-0.200 to -0.040", "0.930", "0.810", "e7",
             "i1", "(3 times)", "1,900", "d2", "j9", "1 min 30 s", "Europe/Berlin", "3.0 MB", "stoker data show d2",
         ):  # fmt: skip
             assert figure in said, figure
@@ -96,10 +84,28 @@ def test_page_and_text_have_every_figure_with_its_source(idle: DailyFacts) -> No
 
 def test_an_idle_day_says_so_and_shows_no_empty_table(idle: DailyFacts) -> None:
     facts = advise(idle)
-    page, text = Page(daily_page(facts)).words, daily_text(facts)
+    page, text = Page(daily_page(facts)).text, daily_text(facts)
     for said in (page, text):
         assert "Idle day: nothing came in and nothing was trained" in said
         assert "Verdicts" not in said and "Incidents" not in said and "Training" not in said
+
+
+def test_a_report_about_an_older_day_says_of_when_the_queue_is(idle: DailyFacts) -> None:
+    assert "as of" not in Page(daily_page(advise(idle))).text
+    later = replace(idle, made_at=idle.window.ends + 86_400)
+    for said in (Page(daily_page(advise(later))).text, daily_text(advise(later))):
+        assert f"Queue, disk and what needs you: as of {idle.window.words(later.made_at)}" in said
+
+
+def test_a_trend_stands_in_the_table_where_no_plot_shows_it(idle: DailyFacts) -> None:
+    assert "▁" not in Page(daily_page(night(idle))).text and "▁" in daily_text(night(idle))
+    assert "▁" in Page(daily_page(night(idle, num_runs=MAX_PLOTS + 1))).text
+
+
+def test_energy_and_cost_stand_beside_their_run_and_nothing_where_none_is_known(idle: DailyFacts) -> None:
+    row = next(line for line in daily_text(night(idle)).splitlines() if line.startswith("| r1 "))
+    assert row.endswith("| 1.25 kWh | 0.4 EUR |")
+    assert "energy |" not in daily_text(replace(night(idle), bill=Bill()))
 
 
 def test_nothing_in_a_name_can_act(idle: DailyFacts) -> None:
@@ -107,12 +113,12 @@ def test_nothing_in_a_name_can_act(idle: DailyFacts) -> None:
     page = Page(daily_page(facts))
     assert not page.tags & {"script", "img", "a", "link", "iframe"}
     assert not any(name.startswith("on") or name in ("href", "src") for name in page.attributes)
-    assert "alert(1)" in page.words
-    assert "\u202e" not in page.words and "\x1b" not in page.words
+    assert "alert(1)" in page.text
+    assert "\u202e" not in page.text and "\x1b" not in page.text
     text = daily_text(facts)
     assert re.search(r"(?<!\\)(<|\]\(javascript)", text) is None and "\u202e" not in text
     rows = [row for row in text.splitlines() if row.startswith("| r1 ")]
-    assert len(rows) == 1 and len(re.findall(r"(?<!\\)\|", rows[0])) == 10
+    assert len(rows) == 1 and len(re.findall(r"(?<!\\)\|", rows[0])) == 12
 
 
 def test_the_page_loads_nothing_from_elsewhere(idle: DailyFacts) -> None:
@@ -164,3 +170,5 @@ def test_intervals_share_one_scale_around_zero() -> None:
     assert (first.low, first.mark, first.high) == (25.0, 50.0, 62.5)
     assert (second.low, second.mark, second.high) == (75.0, 87.5, 100.0)
     assert spans([(0.0, 0.0, 0.0)])[0] is not None
+    (small,) = spans([(-0.01, 0.03, 0.01)], least_reach=0.1)
+    assert small is not None and (small.low, small.high) == (45.0, 65.0), "a small difference looks small"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+from page_reader import Page
 
 from stoker.data.checks.rules import RULES
 from stoker.data.rows import Content, Row
@@ -26,24 +26,6 @@ ATTRIBUTES = {
     "lang", "charset", "http-equiv", "content", "name", "class", "viewbox", "preserveaspectratio", "role", "aria-label",
     "aria-hidden", "scope", "x", "y", "width", "height", "open",
 }  # fmt: skip
-
-
-class Page(HTMLParser):
-    """What a browser would find in a page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: set[str] = set()
-        self.attributes: set[str] = set()
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.add(tag)
-        self.attributes |= {name for name, _ in attributes}
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 def facts(word: str = "orders", **changes: Any) -> DatasetFacts:

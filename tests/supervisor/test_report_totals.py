@@ -8,11 +8,13 @@ import orjson
 import pytest
 from sqlalchemy import insert, update
 
+from stoker.analysis.forecast import queue_etas
+from stoker.durable import publish_folder
 from stoker.mailbox.messages import MESSAGES
 from stoker.report.daily import DailyFacts
 from stoker.report.gathering import gather
 from stoker.report.window import Window
-from stoker.spec.costs import CostSpec
+from stoker.spec.lab import LabSpec
 from stoker.store import tables as t
 from stoker.store.reader import Reader
 from stoker.store.store import set_fields
@@ -65,7 +67,7 @@ class Training:
 
 
 def report(lab: Any, window: Window) -> DailyFacts:
-    return gather(Reader(lab.workspace), window, MIDNIGHT + DAY, CostSpec())
+    return gather(Reader(lab.workspace), window, MIDNIGHT + DAY, lab.context.spec)
 
 
 def totals(lab: Any, window: Window) -> tuple[int, int, float]:
@@ -196,10 +198,11 @@ def test_an_incident_that_was_opened_again_is_in_the_report(lab: Any) -> None:
     assert [one.id for one in report(lab, YESTERDAY).incidents] == ["i1", "i2"]
 
 
-def test_the_queue_has_a_remaining_time_from_steps_and_from_rows(lab: Any) -> None:
+def test_the_queue_has_the_forecast_of_the_command_line(lab: Any) -> None:
     done, going = Training(lab, 1), Training(lab, 2)
     for run in (done, going):
         run.start(1, MIDNIGHT + 1)
+        run.voice.send("plan", time=MIDNIGHT + 1, total_steps=16, tokens=1600, method="full")
         run.steps(1, 16, since=MIDNIGHT + 2)
         run.enter()
     lab.dataset(3)
@@ -207,13 +210,30 @@ def test_the_queue_has_a_remaining_time_from_steps_and_from_rows(lab: Any) -> No
         set_fields(tx, t.runs, "r1", state="done", ended_at=MIDNIGHT + 300)
         set_fields(tx, t.runs, "r2", total_steps=36)
     facts = report(lab, TODAY)
-    # 20 steps of half a second are left; eight rows took eight seconds, and the third file has eight.
-    assert [(job.run, job.eta_seconds) for job in facts.queue] == [("r2", 10.0), ("r3", 8.0)]
-    assert facts.queue_eta_seconds == 18.0
+    reader = Reader(lab.workspace)
+    ends, all_done = queue_etas(reader, reader.queue())
+    # 20 steps of half a second are left, and what lies beside the steps of a run; the third file is as large as the first.
+    assert [(job.run, job.eta) for job in facts.queue] == list(zip(("r2", "r3"), ends, strict=True))
+    assert facts.queue_eta == all_done == ends[-1] and all_done is not None
+    assert all_done.low < all_done.seconds < all_done.high
+    assert facts.to_json()["queue_eta"] == all_done.to_json() == facts.to_json()["queue"][-1]["eta"]
+
+
+def test_the_disk_is_low_when_less_is_free_than_the_guard_keeps(lab: Any) -> None:
+    lab.dataset(1)
+    assert "disk" not in [need.rule for need in report(lab, TODAY).needs]
+    facts = report(lab, TODAY)
+    lab.spec(guard={"disk_reserve_megabytes": (facts.free_bytes >> 20) + 1000})
+    low = report(lab, TODAY)
+    assert low.needed_bytes == ((facts.free_bytes >> 20) + 1000) << 20
+    assert "disk" in [need.rule for need in low.needs]
+    with publish_folder(lab.workspace.run("r1") / "checkpoints" / "step-00000001", {}) as staging:
+        (staging / "weights.safetensors").write_bytes(b"x" * 1_000_000)
+    assert report(lab, TODAY).needed_bytes - low.needed_bytes >= 2_000_000, "room for two checkpoints comes on top"
 
 
 def bill(lab: Any, window: Window, **prices: Any) -> Any:
-    return gather(Reader(lab.workspace), window, MIDNIGHT + DAY, CostSpec(**prices)).bill
+    return gather(Reader(lab.workspace), window, MIDNIGHT + DAY, LabSpec.model_validate({"cost": prices})).bill
 
 
 def test_energy_and_cost_are_the_windows_share_of_a_runs(lab: Any) -> None:
@@ -228,6 +248,8 @@ def test_energy_and_cost_are_the_windows_share_of_a_runs(lab: Any) -> None:
     assert "no price is set" in bill(lab, TODAY).cost_note
     assert bill(lab, TODAY, price_per_kwh=0.5, currency="CHF").cost == pytest.approx(1.5)
     assert bill(lab, TODAY, price_per_hour=36.0).cost == pytest.approx(3.0)
+    assert [(one.run, one.energy_kwh) for one in bill(lab, TODAY).by_run] == [("r1", pytest.approx(3.0))]
+    assert bill(lab, TODAY).energy_note == "r1"
     assert bill(lab, TODAY, price_per_hour=36.0, currency="CHF").currency == "CHF"
 
 

@@ -1,5 +1,8 @@
 """When a run and the queue will be done: this run's own steps first, past runs on the same hardware before it has any, and
 the size of the file before its plan is known. Time in pauses and in waiting is not counted.
+
+The one forecast of a lab: the command line and the daily report both show what is said here, with its 80 % interval. It is the
+part of `analysis` that asks the store, through the reader it is given; nothing a worker imports may import it.
 """
 
 from __future__ import annotations
@@ -10,12 +13,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from stoker.analysis.eta import Eta, estimate_eta, estimate_from_past, in_turn
-from stoker.cli.pace import recent_metrics
 from stoker.mailbox.paces import RunPace, run_pace
 
 if TYPE_CHECKING:
     from stoker.store.reader import Reader
 
+RECENT_STEPS = 50
+"""Steps that the speed of a run is measured over."""
+_ETA_STEPS = 2000  # that the remaining time looks back over, at most
 _PAST_RUNS = 8
 _OWN_STEPS = 10
 
@@ -27,6 +32,12 @@ class Past:
     pace: RunPace
     num_bytes: int
     beside_seconds: float | None
+
+
+def recent_metrics(reader: Reader, run: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the last steps of a run: as many as speed and remaining time look back over."""
+    remaining = (run["total_steps"] or 0) - run["step"]
+    return reader.metrics(run["id"], after_step=run["step"] - min(_ETA_STEPS, max(RECENT_STEPS, remaining)))
 
 
 def past_runs(reader: Reader) -> list[Past]:
@@ -68,7 +79,8 @@ def run_eta(
 def queue_etas(reader: Reader, queue: Sequence[Mapping[str, Any]]) -> tuple[list[Eta | None], Eta | None]:
     """Return for each job when its run ends and is judged, in turn, and when all are done (None where unknown).
 
-    Jobs that a person holds or that are parked have none and take no time: nobody knows when they go on.
+    Jobs that a person holds or that are parked have none and take no time: nobody knows when they go on. Where there are no
+    others there is nothing to forecast.
     """
     past = past_runs(reader)
     beside = [each.beside_seconds for each in past if each.beside_seconds is not None]
@@ -83,4 +95,4 @@ def queue_etas(reader: Reader, queue: Sequence[Mapping[str, Any]]) -> tuple[list
             before = in_turn([before, own, Eta(extra, extra, extra)]) if before and own else None
             own = before
         ends.append(own)
-    return ends, before if queue else None
+    return ends, before if any(ends) else None
