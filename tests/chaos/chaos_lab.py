@@ -91,6 +91,13 @@ def integrity(workspace: Workspace) -> str:
         return str(connection.exec_driver_sql("PRAGMA integrity_check").scalar())
 
 
+def put_aside(workspace: Workspace) -> list[int]:
+    """Return the lines of the first file that training quarantined."""
+    reader = Reader(workspace)
+    first = next(dataset["id"] for dataset in reader.datasets() if dataset["name"].startswith("file-0"))
+    return [row["line"] for row in reader.dataset_detail(first)["quarantined_in_training"]]
+
+
 def _row(draw: random.Random, line: int) -> dict[str, str]:
     words = [f"{draw.choice('bdfgklmnprst')}{draw.choice('aeiou')}{draw.randrange(900)}" for _ in range(6)]
     return {

@@ -4,7 +4,7 @@ import itertools
 import random
 
 import pytest
-from train_lab import assert_same_version, losses, make_job, messages, train
+from train_lab import assert_same_version, final_losses, losses, make_job, messages, train
 
 from stoker import faults
 from stoker.durable import read_manifest
@@ -62,11 +62,6 @@ def run_through(monkeypatch, lab, run, new, what, *, crashes=(), **settings):
         assert not left
         return job, folder
     raise AssertionError("it crashed more often than it should")
-
-
-def final_losses(folder):
-    """Return each step's loss as it came last: a step before a rollback may be another than the one after it."""
-    return {message["step"]: message["loss"] for message in messages(folder, "step")}
 
 
 def test_a_new_rate_holds_from_the_next_step_to_the_end_and_is_acknowledged(lab, first, monkeypatch):

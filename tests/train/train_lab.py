@@ -92,6 +92,11 @@ def losses(folder: Path) -> dict[int, float]:
     return by_step
 
 
+def final_losses(folder: Path) -> dict[int, float]:
+    """Return each step's loss as it came last: a step that is done again may be another than the one before it."""
+    return {message["step"]: message["loss"] for message in messages(folder, "step")}
+
+
 def history(folder: Path, dataset: DatasetRef) -> list[tuple[int, int, float, int]]:
     """Return (row, step, summed NLL, tokens) of every visit of a dataset's rows."""
     found = read_visits(folder, dataset.id)
