@@ -21,6 +21,8 @@ from train_lab import final_losses, messages, train
 
 from stoker.cli.lab import ask_supervisor
 from stoker.errors import WorkerExit
+from stoker.mailbox.journal import JournalReader
+from stoker.mailbox.messages import MESSAGES
 from stoker.spec.jobs import JOB, TrainJob
 from stoker.spec.live import LIVE, check_changes
 from stoker.store.reader import Reader
@@ -87,6 +89,8 @@ class ChangingRun:
         self.asked: dict[str, float] = {}
         self._scene = Scene(self.workspace, {})
         self._draw = random.Random(seed)
+        self._said = JournalReader(self.folder / MESSAGES)
+        self._num_steps, self._answered = 0, set[str]()
 
     @property
     def folder(self) -> Path:
@@ -130,6 +134,10 @@ class ChangingRun:
 
     def num_resumes(self) -> int:
         return sum(message["resumed_from"] is not None for message in messages(self.folder, "started"))
+
+    def told(self) -> dict[str, str]:
+        """Return what the store has of each request: its state."""
+        return {change["request"]: change["state"] for change in Reader(self.workspace).run_detail(RUN)["changes"]}
 
     def losses(self) -> dict[int, float]:
         """Return the loss of every step as the store has it."""
@@ -176,15 +184,19 @@ class ChangingRun:
         return request
 
     def _await_answer(self, request: str) -> None:
-        def is_answered() -> bool:
-            found = Reader(self.workspace).run_detail(RUN)["changes"]
-            return any(change["request"] == request and change["state"] != "requested" for change in found)
-
-        self._scene.until(is_answered, f"an answer to {request}")
+        self._scene.until(lambda: self._listen() or request in self._answered, f"an answer to {request}")
 
     def _await_more_steps(self, number: int) -> None:
-        before = len(messages(self.folder, "step"))
-        self._scene.until(lambda: len(messages(self.folder, "step")) >= before + number, "more steps")
+        self._listen()
+        wanted = self._num_steps + number
+        self._scene.until(lambda: self._listen() or self._num_steps >= wanted, "more steps")
+
+    def _listen(self) -> None:
+        """Hear what the worker has said since."""
+        for message in self._said.read():
+            self._num_steps += message["kind"] == "step"
+            if message["kind"] == "change":
+                self._answered.add(message["request"])
 
     def _state(self) -> str:
         return str(Reader(self.workspace).run_detail(RUN)["state"])

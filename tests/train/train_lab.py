@@ -79,7 +79,9 @@ def train(job: TrainJob, folder: Path, resident: Resident | None = None):
 
 
 def messages(folder: Path, kind: str | None = None) -> list[dict]:
-    found = JournalReader(folder / MESSAGES).read()
+    reader, found = JournalReader(folder / MESSAGES), list[dict]()
+    while records := reader.read():
+        found += records
     return [message for message in found if kind is None or message["kind"] == kind]
 
 
