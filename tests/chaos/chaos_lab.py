@@ -92,10 +92,10 @@ def integrity(workspace: Workspace) -> str:
 
 
 def put_aside(workspace: Workspace) -> list[int]:
-    """Return the lines of the first file that training quarantined."""
+    """Return the lines of the second file that training quarantined."""
     reader = Reader(workspace)
-    first = next(dataset["id"] for dataset in reader.datasets() if dataset["name"].startswith("file-0"))
-    return [row["line"] for row in reader.dataset_detail(first)["quarantined_in_training"]]
+    second = next(dataset["id"] for dataset in reader.datasets() if dataset["name"].startswith("file-1"))
+    return [row["line"] for row in reader.dataset_detail(second)["quarantined_in_training"]]
 
 
 def _row(draw: random.Random, line: int) -> dict[str, str]:

@@ -35,7 +35,7 @@ Harm = Callable[[Scene], object]
 class Fault:
     """`disturb` starts the lab and does the harm. `absent`: events that would be a false alarm or a second harm.
 
-    `put_aside`: lines of the first file that training must have quarantined for review.
+    `put_aside`: lines of the second file that training must have quarantined for review.
 
     `needs_tmpfs`: the lab lies on a small file system of its own; `needs_memory_group`: the kernel limits the worker's
     memory. Both take root.
@@ -120,9 +120,12 @@ def is_going_back(scene: Scene) -> None:
 
 
 def poison(scene: Scene) -> None:
-    """Add rows that are like none of the others to the first file: their letters are new to the model."""
+    """Add rows that are like none of the others to the second file: their letters are new to the model.
+
+    The first file makes the tiny base with its tokenizer: with the rows in it, losses could not be compared.
+    """
     draw = random.Random(NUM_POISONED)
-    with (scene.workspace.inbox / "file-0.jsonl").open("ab") as file:
+    with (scene.workspace.inbox / "file-1.jsonl").open("ab") as file:
         for line in range(NUM_POISONED):
             words = ["".join(draw.choices("QXZJVW#%&", k=draw.randint(3, 6))) for _ in range(24)]
             file.write(orjson.dumps({"prompt": f"And line {line}?", "answer": " ".join(words)}) + b"\n")
