@@ -21,7 +21,7 @@ help:
 	@echo "make setup   make .venv with everything stoker needs"
 	@echo "make demo    the whole loop, offline: train, evaluate, promote, continue (DEMO='--puzzles 2000' for less)"
 	@echo "make test    format, lint, types, import layers, tests"
-	@echo "make chaos   200 kill -9 at random moments and every fault of tests/chaos/faults.py; writes RELIABILITY.md"
+	@echo "make chaos   200 kill -9, 100 changes of a run, every fault of tests/chaos/faults.py; writes RELIABILITY.md"
 	@echo "make corpus  the zoo of good files, every malformed one (also under stoker up), planted leaks at full size"
 	@echo "make bench   the figures of benchmarks/RESULTS.md"
 	@echo "make docs    write docs/reference anew"
@@ -58,7 +58,7 @@ types: setup
 	$(BIN)/mypy
 
 chaos: setup
-	$(BIN)/pytest tests/chaos --kills 200 --all-faults --record; status=$$?; $(BIN)/python tests/chaos/reliability.py; exit $$status
+	$(BIN)/pytest tests/chaos --kills 200 --changes 100 --all-faults --record; status=$$?; $(BIN)/python tests/chaos/reliability.py; exit $$status
 
 corpus: setup
 	$(BIN)/pytest tests/data/test_zoo.py tests/data/test_malformed.py tests/data/test_planted.py \

@@ -14,7 +14,7 @@ which the run went back never happened, but the parameters set there stay.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,10 @@ class Turn:
     live: dict[str, Any] = field(default_factory=dict)
     left_out: frozenset[tuple[int, int]] = frozenset()
     is_rollback: bool = False
+
+    def also(self, live: dict[str, Any], left_out: frozenset[tuple[int, int]]) -> Turn:
+        """Return this turn with other parameters and rows on top of it."""
+        return replace(self, live={**self.live, **live}, left_out=self.left_out | left_out)
 
 
 class Course:
@@ -78,20 +82,24 @@ class Course:
         return sum(name in entry.get("changes", ()) and entry["request"].startswith(by) for entry in self.entries)
 
     def turns(self) -> list[Turn]:
-        """Return the turns of the present leg, in order; of several at one step only what they come to."""
-        turns, live, left_out = [Turn(0)], dict[str, Any](), frozenset[tuple[int, int]]()
+        """Return the turns of the present leg, in order; of several at one step only what they come to.
+
+        A crash may put a run back before changes that are written down: what is asked then holds from there on, over
+        what was set at those later steps before.
+        """
+        turns = [Turn(0)]
         for entry in self.entries:
-            kind = entry["kind"]
-            if kind == "refused":
+            if entry["kind"] == "refused":
                 continue
-            live = {**live, **{name: new for name, (_, new) in entry.get("changes", {}).items()}}
-            left_out = left_out | {(int(dataset), int(row)) for dataset, row in entry.get("rows", ())}
-            step = entry["to"] if kind == "rollback" else entry["step"]
-            if kind == "rollback":
-                turns = [turn for turn in turns if turn.step <= step]
-            is_rollback = kind == "rollback" or (turns[-1].step == step and turns[-1].is_rollback)
-            kept = turns if turns and turns[-1].step < step else turns[:-1]
-            turns = [*kept, Turn(step, live, left_out, is_rollback)]
+            if entry["kind"] == "rollback":
+                step = entry["to"]
+                turns = [*(turn for turn in turns if turn.step < step), replace(turns[-1], step=step, is_rollback=True)]
+            else:
+                step = entry["step"]
+                turns = _with_turn(turns, step)
+            live = {name: new for name, (_, new) in entry.get("changes", {}).items()}
+            rows = frozenset((int(dataset), int(row)) for dataset, row in entry.get("rows", ()))
+            turns = [turn if turn.step < step else turn.also(live, rows) for turn in turns]
         return turns
 
     def is_abandoned(self, leg: int, step: int) -> bool:
@@ -112,3 +120,11 @@ def turn_before(turns: Iterable[Turn], step: int) -> Turn:
 def next_turn_step(turns: Iterable[Turn], step: int) -> int | None:
     """Return the step of the first turn after `step`."""
     return next((turn.step for turn in turns if turn.step > step), None)
+
+
+def _with_turn(turns: list[Turn], step: int) -> list[Turn]:
+    """Return the turns with one at `step`: a new one repeats what holds there."""
+    if any(turn.step == step for turn in turns):
+        return turns
+    new = replace(turn_at(turns, step), step=step, is_rollback=False)
+    return [*(turn for turn in turns if turn.step < step), new, *(turn for turn in turns if turn.step > step)]

@@ -91,6 +91,13 @@ def integrity(workspace: Workspace) -> str:
         return str(connection.exec_driver_sql("PRAGMA integrity_check").scalar())
 
 
+def put_aside(workspace: Workspace) -> list[int]:
+    """Return the lines of the second file that training quarantined."""
+    reader = Reader(workspace)
+    second = next(dataset["id"] for dataset in reader.datasets() if dataset["name"].startswith("file-1"))
+    return [row["line"] for row in reader.dataset_detail(second)["quarantined_in_training"]]
+
+
 def _row(draw: random.Random, line: int) -> dict[str, str]:
     words = [f"{draw.choice('bdfgklmnprst')}{draw.choice('aeiou')}{draw.randrange(900)}" for _ in range(6)]
     return {

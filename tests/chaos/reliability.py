@@ -1,6 +1,6 @@
 """RELIABILITY.md, written from what the chaos harness recorded: `python tests/chaos/reliability.py`.
 
-`reliability.json` holds one record for each fault and one for the chain kill; every figure of the page is from there.
+`reliability.json` holds one record for each fault, one for the chain kill and one for the changes of a run; every figure of the page is from there.
 """
 
 from __future__ import annotations
@@ -43,6 +43,9 @@ def page(results: dict[str, Any]) -> str:
     if kills is not None:
         lines += ["", "## Kills at random moments\n", f"{kills['text']}; {kills['date']}, {kills['machine']}.", ""]
         lines += ["The labs ended as the undisturbed one did, bit for bit: losses, versions, verdicts, rows."]
+    changes = results.get("changes")
+    if changes is not None:
+        lines += ["", "## Changes while a run goes on\n", _of_changes(changes)]
     return "\n".join(lines) + "\n"
 
 
@@ -59,6 +62,23 @@ def record(section: str, name: str | None, facts: dict[str, Any]) -> None:
 
 def _machine() -> str:
     return f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}"
+
+
+def _of_changes(record: dict[str, Any]) -> str:
+    """Return what is told of the run that was changed all the way."""
+    losses = "the same losses, bit for bit" if record["is_same"] else "**other losses**"
+    return f"""\
+{record["num_changes"]} random changes of {record["num_names"]} parameters (every one that may change), asked one after the other of a run
+under `stoker up` that was paused and resumed once and killed (`kill -9`) once, a change being asked each time before it went on;
+{record["num_resumes"]} resumes, {record["num_steps"]:,} steps. Trained anew from its job and the changes written down, without a pause or a kill, it
+came to {losses}, at every step.
+
+| from the request to its effect | median | most |
+|---|---|---|
+| seconds | {record["median_seconds"]:g} | {record["most_seconds"]:g} |
+| steps computed meanwhile | {record["median_steps"]:g} | {record["most_steps"]:g} |
+
+{record["num_in_time"]} of {record["num_changes"]} took effect within one step or 5 s; {record["date"]}, {record["machine"]}."""
 
 
 def _line(name: str, record: dict[str, Any]) -> str:

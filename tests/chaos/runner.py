@@ -1,7 +1,7 @@
 """Carries out one fault and says what is wrong with how it ended; nothing, if all is well.
 
 For every fault: the lab ends by itself with every file trained exactly once, every run done, the verdicts of the
-undisturbed lab, and a store that SQLite finds whole. Where nothing numeric was changed each loss is the same bit for bit,
+undisturbed lab (promoted or not), and a store that SQLite finds whole. Where nothing numeric was changed each loss is the same bit for bit,
 elsewhere the final held-out loss is within 2 % of the undisturbed one.
 """
 
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chaos_lab import integrity, make_lab, observe
+from chaos_lab import integrity, make_lab, observe, put_aside
 from faults import TMPFS_BYTES, Fault, memory_group
 from scene import Scene
 from test_chain_kill import differences
@@ -61,9 +61,11 @@ def _undisturbed(fault: Fault, root: Path) -> dict[str, Any]:
 
 def carry_out(fault: Fault, root: Path) -> Outcome:
     """Run a lab with the fault and compare it with the undisturbed one."""
-    expected = undisturbed(fault.num_rows)
     found, codes, seconds = _run(fault, root)
-    problems = _common(found) + _events(fault, codes)
+    expected = undisturbed(fault.num_rows)
+    problems = _common(found) + _events(fault, codes) + _put_aside(fault, found)
+    if _verdicts(found) != _verdicts(expected):
+        problems.append(f"the versions are {_verdicts(found)} instead of {_verdicts(expected)}")
     names = [name for name in expected if not (fault.may_reject and name in ("rejected", "datasets"))]
     exact = differences({name: expected[name] for name in names}, found)
     problems += exact if fault.is_exact else []
@@ -85,7 +87,11 @@ def _run(fault: Fault, root: Path) -> tuple[dict[str, Any], list[str], float]:
             status = scene.wait_for_end()
         finally:
             scene.end_all()
-        found = observe(workspace) | {"status": status, "integrity": integrity(workspace)}
+        found = observe(workspace) | {
+            "status": status,
+            "integrity": integrity(workspace),
+            "put_aside": put_aside(workspace),
+        }
         return found, scene.codes(), time.monotonic() - began
 
 
@@ -141,6 +147,15 @@ def _events(fault: Fault, codes: list[str]) -> list[str]:
     problems = [f"never told: {', '.join(missing)}; told: {' '.join(codes)}"] if missing else []
     false = [code for code in fault.absent if code in codes]
     return problems + ([f"told without cause: {', '.join(false)}"] if false else [])
+
+
+def _put_aside(fault: Fault, found: dict[str, Any]) -> list[str]:
+    missing = sorted({*fault.put_aside} - {*found["put_aside"]})
+    return [f"lines {missing} were trained; quarantined in training: {found['put_aside']}"] if missing else []
+
+
+def _verdicts(found: dict[str, Any]) -> list[str]:
+    return [str(version["outcome"]) for version in found["versions"]]
 
 
 def _heldout(found: dict[str, Any]) -> float:

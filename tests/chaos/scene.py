@@ -23,7 +23,7 @@ from stoker.store.reader import Reader
 from stoker.supervisor.supervisor import Supervisor
 from stoker.workspace import Workspace
 
-PATIENCE_SECONDS = 600.0  # a bound on hangs, not a measure: the machine may be busy
+PATIENCE_SECONDS = 1000.0  # a bound on hangs, not a measure: the machine may be busy
 
 
 class Scene:

@@ -1,6 +1,7 @@
 import gc
 
 import pytest
+from lab_fixtures import first, lab  # noqa: F401
 from train_lab import make_dataset
 
 from stoker.train import line
@@ -25,15 +26,5 @@ def forgotten():
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    return tmp_path_factory.mktemp("lab")
-
-
-@pytest.fixture(scope="module")
-def first(lab):
-    return make_dataset(lab, 1)
-
-
-@pytest.fixture(scope="module")
-def second(lab):
+def second(lab):  # noqa: F811
     return make_dataset(lab, 2, rows=36)

@@ -4,7 +4,7 @@ import itertools
 import random
 
 import pytest
-from train_lab import assert_same_version, losses, make_job, messages, train
+from train_lab import assert_same_version, final_losses, losses, make_job, messages, train
 
 from stoker import faults
 from stoker.durable import read_manifest
@@ -12,7 +12,7 @@ from stoker.errors import WorkerExit
 from stoker.mailbox.control import send_control
 from stoker.spec.jobs import Request
 from stoker.train import conductor
-from stoker.train.course import Course, Turn, next_turn_step, turn_at
+from stoker.train.course import COURSE, Course, Turn, next_turn_step, turn_at
 
 LORA = {"method": "lora", "model": {"lora_dropout": 0.1}}
 
@@ -62,11 +62,6 @@ def run_through(monkeypatch, lab, run, new, what, *, crashes=(), **settings):
         assert not left
         return job, folder
     raise AssertionError("it crashed more often than it should")
-
-
-def final_losses(folder):
-    """Return each step's loss as it came last: a step before a rollback may be another than the one after it."""
-    return {message["step"]: message["loss"] for message in messages(folder, "step")}
 
 
 def test_a_new_rate_holds_from_the_next_step_to_the_end_and_is_acknowledged(lab, first, monkeypatch):
@@ -283,3 +278,49 @@ def test_what_holds_at_a_step_is_a_fold_of_the_entries(tmp_path):
     assert turn_at(turns, 6).live == {"learning_rate": 2} and next_turn_step(turns, 5) == 7
     assert again.is_abandoned(0, 8) and not again.is_abandoned(0, 7) and not again.is_abandoned(1, 8)
     assert again.find("c")["kind"] == "refused" and again.find("z") is None
+
+
+def test_what_is_asked_after_a_crash_holds_before_and_over_what_was_set_at_later_steps(tmp_path):
+    course = Course(tmp_path)
+    for number, (step, changes) in enumerate([
+        (42, {"learning_rate": [1, 2]}), (45, {"accumulation": [1, 2]}), (40, {"learning_rate": [2, 3], "batch_size": [1, 4]}),
+    ]):  # fmt: skip
+        course.record({"kind": "set", "request": f"q{number}", "step": step, "changes": changes, "reason": ""})
+    assert course.turns() == [
+        Turn(0),
+        Turn(40, {"learning_rate": 3, "batch_size": 4}),
+        Turn(42, {"learning_rate": 3, "batch_size": 4}),
+        Turn(45, {"learning_rate": 3, "batch_size": 4, "accumulation": 2}),
+    ]
+
+
+def test_a_batch_size_asked_while_a_crashed_run_waits_trains_each_row_once(lab, first, monkeypatch):
+    """Its checkpoint is of step 4, the changes written down of steps 5 and 7."""
+    common = {"epochs": 2, "checkpoint_steps": 4}
+
+    def what(folder, step):
+        if step == 5:
+            ask(folder, 1, accumulation=2)
+        if step == 7:
+            ask(folder, 2, learning_rate=1e-3)
+        if step == 8:
+            raise Crash
+
+    job, folder = make_job(lab, "waits", [first], **common)
+    with monkeypatch.context() as patch:
+        at_steps(patch, what)
+        with pytest.raises(Crash):
+            train(job, folder)
+    asked = (Request(id="q3", kind="set", changes={"batch_size": 2}),)
+    job, folder = make_job(lab, "waits", [first], fence=2, **common)
+    assert train(job.model_copy(update={"asked": asked}), folder) is WorkerExit.DONE
+    assert [m["step"] for m in messages(folder, "change") if m["request"] == "q3"] == [4]
+    steps = [m for m in messages(folder, "step") if m["fence"] == 2]
+    assert {m["rows"] for m in steps[:-1]} <= {1, 2}, "it holds from the very next step"
+    rows = {m["step"]: m["rows"] for m in messages(folder, "step")}
+    assert sum(rows.values()) == 96
+    again, again_folder = make_job(lab, "waits-again", [first], **common)
+    (again_folder / COURSE).write_bytes((folder / COURSE).read_bytes())
+    assert train(again, again_folder) is WorkerExit.DONE
+    assert losses(again_folder) == final_losses(folder), "the course alone replays the run"
+    assert_same_version(again.output, job.output)

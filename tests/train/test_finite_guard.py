@@ -2,29 +2,14 @@ import math
 
 import pytest
 import torch
-from train_lab import losses, make_dataset, make_job, messages, tensors, train
+from train_lab import losses, make_job, messages, tensors, train
 
 from stoker.errors import NonFinite, WorkerExit
 from stoker.spec.recovery import RecoverSpec
-from stoker.train import conductor, line, segment
+from stoker.train import conductor, segment
 from stoker.train.optimizer import GuardedAdamW
 from stoker.train.tensors import write_tensors
 from stoker.train.trainer import SegmentTrainer
-
-
-@pytest.fixture(autouse=True)
-def forgotten():
-    line.forget_live()
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    return tmp_path_factory.mktemp("guarded")
-
-
-@pytest.fixture(scope="module")
-def data(lab):
-    return make_dataset(lab, 1)
 
 
 def in_the_loss(model, bad, step):
@@ -53,7 +38,7 @@ def in_the_data(model, bad, step):
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 @pytest.mark.parametrize("where", [in_the_loss, in_a_gradient, in_the_data])
-def test_a_step_that_is_not_finite_changes_no_weight_and_is_told(lab, data, monkeypatch, where, bad):
+def test_a_step_that_is_not_finite_changes_no_weight_and_is_told(lab, first, monkeypatch, where, bad):
     seen = {}
 
     def step_is_bad():
@@ -79,7 +64,7 @@ def test_a_step_that_is_not_finite_changes_no_weight_and_is_told(lab, data, monk
 
     monkeypatch.setattr(segment, "_train_segment", spoil_then_train)
     monkeypatch.setattr(conductor.Conductor, "_report", compare)
-    job, folder = make_job(lab, f"{where.__name__}-{bad}", [data], checkpoint_steps=4)
+    job, folder = make_job(lab, f"{where.__name__}-{bad}", [first], checkpoint_steps=4)
     assert train(job, folder) is WorkerExit.DONE
     assert [m["step"] for m in messages(folder, "skipped")] == [3, 5]
     steps = messages(folder, "step")
@@ -97,7 +82,7 @@ def test_a_step_that_is_not_finite_changes_no_weight_and_is_told(lab, data, monk
     assert counts == {len(steps) - 2}
 
 
-def test_three_in_a_row_end_the_run_and_the_last_checkpoint_stays(lab, data, monkeypatch):
+def test_three_in_a_row_end_the_run_and_the_last_checkpoint_stays(lab, first, monkeypatch):
     prepare = segment._train_segment
 
     def spoil_then_train(run, guide, put_generators):
@@ -105,7 +90,7 @@ def test_three_in_a_row_end_the_run_and_the_last_checkpoint_stays(lab, data, mon
         prepare(run, guide, put_generators)
 
     monkeypatch.setattr(segment, "_train_segment", spoil_then_train)
-    job, folder = make_job(lab, "three", [data], checkpoint_steps=4, max_skipped_steps=3)
+    job, folder = make_job(lab, "three", [first], checkpoint_steps=4, max_skipped_steps=3)
     job = job.model_copy(update={"recover": RecoverSpec(non_finite="skip-then-fail")})
     assert train(job, folder) is WorkerExit.NON_FINITE
     assert [m["step"] for m in messages(folder, "skipped")] == [5, 6, 7]
@@ -115,7 +100,7 @@ def test_three_in_a_row_end_the_run_and_the_last_checkpoint_stays(lab, data, mon
     assert not job.output.exists()
 
 
-def test_max_skipped_steps_is_heeded(lab, data, monkeypatch):
+def test_max_skipped_steps_is_heeded(lab, first, monkeypatch):
     prepare = segment._train_segment
 
     def spoil_then_train(run, guide, put_generators):
@@ -123,7 +108,7 @@ def test_max_skipped_steps_is_heeded(lab, data, monkeypatch):
         prepare(run, guide, put_generators)
 
     monkeypatch.setattr(segment, "_train_segment", spoil_then_train)
-    job, folder = make_job(lab, "one", [data], max_skipped_steps=1)
+    job, folder = make_job(lab, "one", [first], max_skipped_steps=1)
     job = job.model_copy(update={"recover": RecoverSpec(non_finite="skip-then-fail")})
     assert train(job, folder) is WorkerExit.NON_FINITE
     assert len(messages(folder, "skipped")) == 1

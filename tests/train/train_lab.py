@@ -79,7 +79,9 @@ def train(job: TrainJob, folder: Path, resident: Resident | None = None):
 
 
 def messages(folder: Path, kind: str | None = None) -> list[dict]:
-    found = JournalReader(folder / MESSAGES).read()
+    reader, found = JournalReader(folder / MESSAGES), list[dict]()
+    while records := reader.read():
+        found += records
     return [message for message in found if kind is None or message["kind"] == kind]
 
 
@@ -90,6 +92,11 @@ def losses(folder: Path) -> dict[int, float]:
         assert by_step.get(message["step"], message["loss"]) == message["loss"], message
         by_step[message["step"]] = message["loss"]
     return by_step
+
+
+def final_losses(folder: Path) -> dict[int, float]:
+    """Return each step's loss as it came last: a step that is done again may be another than the one before it."""
+    return {message["step"]: message["loss"] for message in messages(folder, "step")}
 
 
 def history(folder: Path, dataset: DatasetRef) -> list[tuple[int, int, float, int]]:

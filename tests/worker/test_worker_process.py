@@ -34,16 +34,6 @@ def start():
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    return tmp_path_factory.mktemp("worked")
-
-
-@pytest.fixture(scope="module")
-def first(lab):
-    return make_dataset(lab, 1)
-
-
-@pytest.fixture(scope="module")
 def second(lab):
     return make_dataset(lab, 2, rows=24)
 
