@@ -32,7 +32,9 @@ def samples(
     if as_json:
         print_json({"run": run_id, "probes": chosen})
     elif not probes:
-        note(f"{run_id} has no samples: none was due yet, nothing is held out, or train.sample_every is 0")
+        note(
+            f"{run_id} has no samples: none was due yet, the run is too short for them, nothing is held out, or train.sample_every is 0"
+        )
     elif probe is not None:
         _print_probe(chosen[0])
     else:

@@ -168,7 +168,7 @@ class TrainSpec(Spec):
     eval_every: Annotated[int, Field(ge=0)] | Auto = Field(
         "auto",
         description="Held-out loss every so many steps and after the last one; 0: never. "
-        '"auto": about ten times a run, less often where that would take more than half of watch_share.',
+        '"auto": about ten times a run, less often or never where that would take more than half of watch_share.',
     )
     eval_rows: int = Field(64, ge=1, description="At most so many sealed rows are measured, the same ones each time.")
     sample_every: Annotated[int, Field(ge=0)] | Auto = Field(
@@ -178,12 +178,15 @@ class TrainSpec(Spec):
     sample_rows: int = Field(4, ge=0, le=256, description="How many sealed rows are answered, the same ones each time.")
     sample_tokens: int = Field(96, ge=1, le=4096, description="Longest answer of a sample (tokens).")
     watch_share: Share = Field(
-        0.02, description="Samples and automatic evaluations together take at most this share of the steps' time."
+        0.02,
+        description="What is measured beside training, samples and automatic evaluations included, takes at most this share of the "
+        "steps' time; 1: whatever it costs.",
     )
     early_stopping: int = Field(
         0,
         ge=0,
-        description="The run ends after so many evaluations in a row without a gain, with the best weights; 0: off.",
+        description="The run ends after so many evaluations in a row without a gain, with the best weights; 0: off. "
+        "They are made whatever they cost.",
     )
     early_stopping_on: str = Field(
         "heldout",

@@ -30,6 +30,7 @@ from stoker.train.course import Course, next_turn_step
 from stoker.train.fit import apply_memory, at_least, first_memory, fit_memory, free_memory, is_out_of_memory, tighter
 from stoker.train.healing import Healer
 from stoker.train.line import LineKey
+from stoker.train.observing.budget import Budget
 from stoker.train.observing.panel import Panel, make_panel
 from stoker.train.optimizer import GuardedAdamW
 from stoker.train.plan import Plan
@@ -275,7 +276,7 @@ def _train_segment(run: Run, conductor: Conductor, put_generators: Callable[[], 
     )  # fmt: skip
     conductor.read_loss_and_norm = trainer.read_loss_and_norm
     trainer.before_clipping = run.panel.layer_norms.measure
-    conductor.record_rows = functools.partial(_record_rows, run.row_losses, trainer)
+    conductor.record_rows = functools.partial(_record_rows, run.row_losses, trainer, run.panel.budget)
     trainer.train()
 
 
@@ -283,11 +284,12 @@ def _shape(settings: Settings) -> tuple[Any, ...]:
     return tuple(getattr(settings, name) for name in SHAPE)
 
 
-def _record_rows(writer: RowLossWriter, trainer: SegmentTrainer, step: int) -> None:
+def _record_rows(writer: RowLossWriter, trainer: SegmentTrainer, budget: Budget, step: int) -> None:
     """Write what the step's rows lost, after its message: a worker that dies here does the step again."""
-    rows = trainer.read_row_losses()
-    if rows:
-        writer.append(step, rows)
+    with budget.spending():
+        rows = trainer.read_row_losses()
+        if rows:
+            writer.append(step, rows)
 
 
 def _put_generators(run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import random
 
@@ -23,6 +24,7 @@ from stoker.spec.lab import TrainSpec
 from stoker.train.conductor import StepFacts
 from stoker.train.observing import samples as sampling
 from stoker.train.observing.budget import Budget
+from stoker.train.observing.heldout import schedule
 from stoker.train.observing.layer_norms import LayerNorms, layer_of
 from stoker.train.observing.samples import Samples, choose_probes
 from stoker.train.observing.sealed import gather_sealed
@@ -57,8 +59,8 @@ def told(outbox: Outbox, kind: str) -> list[dict]:
     return messages(outbox.folder, kind)
 
 
-def facts(step: int, seconds: float = 1.0) -> StepFacts:
-    return StepFacts(step, 1.0, 1.0, 1e-3, 10, 1, seconds, True)
+def facts(step: int, seconds: float = 1.0, tokens: int = 10_000) -> StepFacts:
+    return StepFacts(step, 1.0, 1.0, 1e-3, tokens, 1, seconds, True)
 
 
 @pytest.mark.parametrize("settings", [{}, LORA], ids=["full", "lora with dropout"])
@@ -101,10 +103,45 @@ def test_the_number_of_rows_is_at_most_that_of_the_settings(lab, sealing):
     assert {m["rows"] for m in messages(folder, "evaluation")} == {5}
 
 
-def test_by_default_a_short_run_is_evaluated_once_at_its_end(lab, sealing):
-    job, folder = make_job(lab, "short", [sealing])
+def test_a_run_too_short_for_samples_and_evaluations_says_so_once_and_only_when_it_is_whole(lab, sealing, monkeypatch):
+    job, folder = make_job(lab, "short", [sealing], watch_share=1e-6)
     train(job, folder)
-    assert [m["step"] for m in messages(folder, "evaluation")] == [read_manifest(job.output)["steps"]]
+    assert messages(folder, "sample") == messages(folder, "evaluation") == []
+    events = [m for m in messages(folder, "event") if m["code"] == "watching.too-short"]
+    assert [m["data"] for m in events] == [{"missing": ["a held-out loss", "answers to held-out rows"]}]
+    for fence, cut in ((1, 6), (2, None)):
+        job, folder = make_job(lab, "short-cut", [sealing], fence=fence, watch_share=1e-6)
+        with monkeypatch.context() as patch:
+            if cut:
+                stop_after(patch, cut)
+            train(job, folder)
+    assert "watching.too-short" not in {m["code"] for m in messages(folder, "event")}
+
+
+@pytest.mark.parametrize(("settings", "is_evaluated"), [({}, False), ({"eval_every": 4}, True), ({"watch_share": 1.0}, True),
+                                                         ({"early_stopping": 100}, True)])  # fmt: skip
+def test_a_short_run_is_evaluated_where_it_is_asked_for_and_not_by_default(lab, sealing, settings, is_evaluated):
+    job, folder = make_job(lab, f"short-{'-'.join(settings)}", [sealing], sample_every=0, **settings)
+    train(job, folder)
+    assert bool(messages(folder, "evaluation")) is is_evaluated
+    told = [m["data"]["missing"] for m in messages(folder, "event") if m["code"] == "watching.too-short"]
+    assert told == ([] if is_evaluated else [["a held-out loss"]])
+
+
+def test_evaluations_are_as_many_as_half_the_share_pays_for_and_ten_at_most(lab, sealing, observed):
+    job, folder = observed
+    rows, plan = gather_sealed(job, load_tokenizer(job.base_folder), 4096), load_plan(folder / "plan.npz")
+    sealed_tokens, trained_tokens = sum(row.num_tokens for row in rows), int(plan.tokens.sum())
+    numbers = []
+    for times in (1, 40, 100, 1000):
+        when = schedule(TrainSpec(), dataclasses.replace(plan, tokens=plan.tokens * times), rows)
+        numbers.append(math.ceil(plan.total_steps / when.every) if when.every else 0)
+        # A step is at least two forward passes.
+        cost = numbers[-1] * when.num_rows * sealed_tokens / len(rows)
+        assert cost <= 0.02 / 2 * 2 * trained_tokens * times * 1.01
+    assert numbers[0] == 0 < numbers[1] < numbers[2] <= numbers[3] == 10 and when.num_rows == 20
+    whatever = schedule(TrainSpec(watch_share=1.0), plan, rows)
+    assert (whatever.every, whatever.num_rows) == (1, 20)
 
 
 def test_sealed_rows_are_of_the_datasets_trained_and_never_train(lab, sealing, observed):
@@ -167,7 +204,7 @@ def test_a_layer_whose_gradient_is_not_finite_is_told_as_null(outbox):
     named = {f"layers.{i}.weight": torch.nn.Parameter(torch.zeros(3)) for i in range(2)}
     named["layers.0.weight"].grad = torch.tensor([3.0, 4.0, 0.0])
     named["layers.1.weight"].grad = torch.tensor([1.0, math.inf, 0.0])
-    norms = LayerNorms(named, TrainSpec, outbox)
+    norms = LayerNorms(named, TrainSpec, outbox, Budget())
     for step in (9, 10):
         norms.measure(step)
         norms.after_step(facts(step))
@@ -210,19 +247,19 @@ def as_ref(job):
     return as_parent(job)
 
 
-def walk(samples, budget, steps: int, seconds: float = 1.0):
+def walk(samples, budget, steps: int, tokens: int = 10_000):
     for step in range(1, steps + 1):
-        budget.after_step(facts(step, seconds))
-        samples.after_step(facts(step, seconds))
+        budget.after_step(facts(step, tokens=tokens))
+        samples.after_step(facts(step, tokens=tokens))
 
 
 def test_answers_wait_until_the_budget_has_room_and_the_rest_is_told(asked, outbox):
     make, _ = asked
     spec = TrainSpec(sample_every=10, sample_rows=2, sample_tokens=2, watch_share=0.1)
-    walk(*make(spec, 60, measuring=0.3, answering=2.03), 60)
-    # At a tenth of the time: the first answers at once, the next when they are paid for; measuring alone meanwhile.
+    walk(*make(spec, 60, measuring=0.3, answering=1.7), 60)
+    # At nine tenths of a tenth of the time: the first answers at once, the next when they are paid for; measuring alone meanwhile.
     found = {m["step"]: m["answer"] is not None for m in told(outbox, "sample") if m["probe"] == 1}
-    assert [step for step, is_answered in found.items() if is_answered] == [10, 56]
+    assert [step for step, is_answered in found.items() if is_answered] == [10, 55]
     assert [step for step, is_answered in found.items() if not is_answered] == [30, 40, 50, 60]
     assert all((m["is_match"] is None) == (m["answer"] is None) and m["nll"] > 0 for m in told(outbox, "sample"))
     assert [(m["code"], m["data"]) for m in told(outbox, "event")] == [("samples.postponed", {"taken": 2, "due": 6})]
@@ -232,7 +269,59 @@ def test_measuring_alone_never_takes_the_time_that_answers_wait_for(asked, outbo
     make, _ = asked
     spec = TrainSpec(sample_every=10, sample_rows=2, sample_tokens=2, watch_share=0.1)
     walk(*make(spec, 60, measuring=1.0, answering=1.0), 60)
-    assert [m["step"] for m in told(outbox, "sample") if m["probe"] == 1] == [10, 40, 60]
+    assert [m["step"] for m in told(outbox, "sample") if m["probe"] == 1] == [10, 45]
+
+
+def test_the_first_answers_wait_until_what_they_are_guessed_to_cost_has_room(asked, outbox):
+    make, _ = asked
+    spec = TrainSpec(sample_every=10, sample_rows=2, sample_tokens=2, watch_share=0.1)
+    samples, budget = make(spec, 600, measuring=0.1, answering=0.1)
+    walk(samples, budget, 600, tokens=10)
+    first = next(m["step"] for m in told(outbox, "sample") if m["answer"] is not None)
+    # A second a step of ten tokens: prompts and expected answers as dear as trained ones, two tokens of answers as 16 each.
+    computed = sum(len(s) for probe in samples._probes for s in probe.sequences)
+    computed += sum(len(probe.prompt_ids) for probe in samples._probes) + 2 * 16
+    assert 100 < first == pytest.approx(computed * 0.1 / (0.9 * 0.1), abs=2)
+    # Once it is known how little they take, they come when they are due.
+    assert {m["step"] for m in told(outbox, "sample") if m["answer"] is not None} >= set(
+        range(first // 10 * 10 + 10, 601, 10)
+    )
+
+
+def test_answers_of_a_fast_model_are_guessed_by_its_layers(asked, outbox):
+    make, loaded = asked
+    spec = TrainSpec(sample_every=1, sample_rows=2, sample_tokens=2, watch_share=0.001)
+    samples, budget = make(spec, 40)
+    walk(samples, budget, 40, tokens=10**9)
+    first = next(m["step"] for m in told(outbox, "sample") if m["answer"] is not None)
+    assert first == pytest.approx(2 * 1.5 * (loaded.model.config.num_hidden_layers + 2) / 0.9, abs=1.5)
+
+
+def test_samples_leave_the_evaluations_the_half_that_is_theirs(asked, outbox):
+    make, _ = asked
+    spec = TrainSpec(sample_every=1, sample_rows=2, sample_tokens=2, watch_share=0.1)
+    samples, budget = make(spec, 40, answering=1.0)
+    budget.reserved_share = 0.05
+    walk(samples, budget, 20)
+    budget.evaluating_seconds = budget.spent_seconds = 1.0
+    taken = [m["step"] for m in told(outbox, "sample") if m["probe"] == 1 and m["answer"] is not None]
+    assert taken == [1]
+    assert budget.allows(0.7, 0.1) and not budget.allows(0.9, 0.1)
+    budget.evaluating_seconds = 0.5
+    assert budget.allows(0.2, 0.1) and not budget.allows(0.4, 0.1)
+
+
+def test_what_is_done_at_each_step_counts(outbox):
+    now = iter(range(100))
+    budget = Budget(clock=lambda: float(next(now)))
+    budget.after_step(facts(1, seconds=100.0))
+    assert budget.allows(1.8, 0.02) and not budget.allows(1.9, 0.02)
+    named = {"layers.0.weight": torch.nn.Parameter(torch.zeros(3))}
+    named["layers.0.weight"].grad = torch.ones(3)
+    norms = LayerNorms(named, lambda: TrainSpec(layer_norms_every=1), outbox, budget)
+    norms.measure(1)
+    norms.after_step(facts(1))
+    assert budget.spent_seconds == 2.0 and not budget.allows(0.1, 0.02) and budget.allows(1e9, 1.0)
 
 
 def test_a_larger_share_of_the_time_takes_all_samples(asked, outbox):

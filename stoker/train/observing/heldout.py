@@ -28,7 +28,9 @@ from stoker.train.randomness import undisturbed
 
 _MOMENTS = 10  # evaluations of a run when the interval is left open
 _LEAST_ROWS = 16  # fewer say little; then rather fewer evaluations
-_PASSES = 3.0  # a training step costs about three forward passes (Kaplan et al. 2020, arXiv 2001.08361, section 2.1)
+_PASSES = (
+    2.0  # forward passes in a training step: three (Kaplan et al. 2020, arXiv 2001.08361, section 2.1), two with LoRA
+)
 _PART = 0.5  # of train.watch_share; the rest is for samples
 _BEAT_SECONDS = 5.0
 
@@ -45,7 +47,8 @@ class Schedule:
 
 
 def schedule(spec: TrainSpec, plan: Plan, rows: Sequence[SealedRow]) -> Schedule:
-    """Return when to evaluate. "auto": ten times a run, less often (and on fewer rows) when that would cost too much.
+    """Return when to evaluate. "auto": ten times a run, less often (and on fewer rows) when that would cost too much, never in a
+    run too short for one.
 
     The cost is counted in tokens. A run that stops early by its evaluations has all ten of them, whatever they cost.
     """
@@ -53,11 +56,13 @@ def schedule(spec: TrainSpec, plan: Plan, rows: Sequence[SealedRow]) -> Schedule
     if spec.eval_every != "auto":
         return Schedule(spec.eval_every, num_rows)
     moments = _MOMENTS
-    if not spec.early_stopping and rows:
+    if not spec.early_stopping and spec.watch_share < 1 and rows:
         mean_tokens = sum(row.num_tokens for row in rows) / len(rows)
         affordable = _PART * spec.watch_share * _PASSES * int(plan.tokens.sum()) / mean_tokens
         num_rows = max(min(num_rows, _LEAST_ROWS), min(num_rows, int(affordable / _MOMENTS)))
-        moments = max(1, min(_MOMENTS, int(affordable / num_rows)))
+        moments = min(_MOMENTS, int(affordable / num_rows))
+        if not moments:
+            return Schedule(0, num_rows)
     return Schedule(math.ceil(plan.total_steps / moments), num_rows)
 
 
@@ -75,18 +80,29 @@ class HeldoutLoss:
         self._scheduled: tuple[TrainSpec, Plan, Schedule] | None = None
         self.latest: tuple[int, float] | None = None
 
-    def after_step(self, facts: StepFacts) -> None:
+    @property
+    def is_left_out(self) -> bool:
+        """Tell whether the run is too short for any evaluation."""
         spec = self._spec()
+        return bool(self._rows) and spec.eval_every == "auto" and not self._schedule(spec, self._plan()).every
+
+    def after_step(self, facts: StepFacts) -> None:
+        spec, total_steps, budget = self._spec(), self._plan().total_steps, self._budget
         when = self._schedule(spec, self._plan())
-        if not when.is_due(facts.step, self._plan().total_steps) or not (self._rows or self._benchmark):
+        if not when.every or not (self._rows or self._benchmark):
+            return
+        is_more_to_come = spec.eval_every == "auto" and facts.step < total_steps
+        budget.reserved_share = _PART * spec.watch_share if is_more_to_come else 0.0
+        if not when.is_due(facts.step, total_steps):
             return
         self._said_at = time.monotonic()
-        began = self._budget.clock()
+        began = budget.clock()
         loss = self._measure(self._rows[: when.num_rows]) if when.num_rows else math.nan
         measured, more = self._by_benchmark(spec) if self._benchmark else (loss, {})
-        spent = self._budget.clock() - began
+        spent = budget.clock() - began
         if spec.eval_every == "auto":  # one that a person asked for does not take the samples' time
-            self._budget.spent_seconds += spent
+            budget.spent_seconds += spent
+            budget.evaluating_seconds += spent
         self.latest = (facts.step, loss)
         self._progress().record_evaluation(facts.step, measured, spec.min_delta)
         self._outbox.send("evaluation", step=facts.step, heldout_loss=loss, rows=when.num_rows, seconds=spent, **more)

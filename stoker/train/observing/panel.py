@@ -15,6 +15,7 @@ from stoker.train.observing.benchmark_score import BenchmarkScore
 from stoker.train.observing.budget import Budget
 from stoker.train.observing.heldout import HeldoutLoss
 from stoker.train.observing.layer_norms import LayerNorms
+from stoker.train.observing.left_out import LeftOut
 from stoker.train.observing.samples import Samples, choose_probes
 from stoker.train.observing.sealed import gather_sealed
 from stoker.train.optimizer import trainable
@@ -32,11 +33,12 @@ class Panel:
     layer_norms: LayerNorms
     heldout: HeldoutLoss
     samples: Samples
+    left_out: LeftOut
     budget: Budget
 
     @property
     def observers(self) -> Sequence[Observer]:
-        return (self.budget, self.layer_norms, self.heldout, self.samples)
+        return (self.budget, self.layer_norms, self.heldout, self.samples, self.left_out)
 
     def look(self, watch: Watch, step: int) -> list[Finding]:
         """Return what the watch finds in what was measured at this very step."""
@@ -66,12 +68,11 @@ def make_panel(
         outbox.event("warn", "early-stopping.off", text)
     batch_tokens = min(_BATCH_TOKENS, first.batch_tokens)
     probes = choose_probes(rows, first.train, loaded.tokenizer) if first.train.sample_every else []
-    return Panel(
-        LayerNorms(trainable(loaded.model), spec, outbox),
-        HeldoutLoss(rows, spec, plan, progress, loaded, batch_tokens, outbox, budget, benchmark),
-        Samples(probes, spec, lambda: plan().total_steps, loaded, batch_tokens, outbox, budget),
-        budget,
-    )
+    heldout = HeldoutLoss(rows, spec, plan, progress, loaded, batch_tokens, outbox, budget, benchmark)
+    samples = Samples(probes, spec, lambda: plan().total_steps, loaded, batch_tokens, outbox, budget)
+    layer_norms = LayerNorms(trainable(loaded.model), spec, outbox, budget)
+    left_out = LeftOut(heldout, samples, spec, lambda: plan().total_steps, outbox)
+    return Panel(layer_norms, heldout, samples, left_out, budget)
 
 
 def _benchmark(job: TrainJob, loaded: Loaded, settings: Settings) -> BenchmarkScore | None:

@@ -1,8 +1,8 @@
 """Samples: the model in training answers a few sealed rows, the same ones each time, so that one sees it learn.
 
 Greedy, short, and within a share of the steps' time: answers that do not fit wait for a later step, meanwhile the expected
-answers' likelihood, which costs little, is taken alone, and a run says at its end how many answers never came. Training is left as it
-was: mode, weights, random states.
+answers' likelihood, which costs little, is taken alone, and a run says at its end how many answers never came. What the first ones
+cost is guessed from the steps. Training is left as it was: mode, weights, random states.
 """
 
 from __future__ import annotations
@@ -30,6 +30,11 @@ from stoker.train.randomness import undisturbed
 
 _MOMENTS = 10  # samplings of a run when the interval is left open
 _CHEAP = 0.25  # of what answers cost
+# What the next token of all answers takes at least: a few milliseconds a layer, as long as kernels take to start, or as much as
+# training on some tokens, since so small a batch leaves the processor waiting for weights.
+_LAYER_SECONDS = 1.5e-3
+_LAYERS_BESIDE = 2  # embedding, head and choosing
+_LEAST_TOKENS = 16
 _MARGIN_TOKENS = 16  # an answer that is this much longer than the longest expected one is cut: it can't be right
 
 
@@ -80,10 +85,14 @@ class Samples:
         self._loaded, self._batch_tokens, self._outbox, self._budget = loaded, batch_tokens, outbox, budget
         self._num_due = self._num_taken = 0
         self._is_waiting = False
-        self._nll_seconds = self._answer_seconds = (
-            0.0  # unknown before the first, which is taken; those after it pay for it
-        )
+        self._nll_took: float | None = None
+        self._answers_took: float | None = None
         self.latest: tuple[int, list[tuple[bool, float]]] | None = None
+
+    @property
+    def is_left_out(self) -> bool:
+        """Tell whether answers were due and none were taken."""
+        return self._num_due > 0 and self._num_taken == 0
 
     def after_step(self, facts: StepFacts) -> None:
         spec, total_steps = self._spec(), self._total_steps()
@@ -95,20 +104,26 @@ class Samples:
         if is_due:
             self._num_due += 1
             self._is_waiting = True
-        if self._is_waiting and self._budget.allows(self._nll_seconds + self._answer_seconds, spec.watch_share):
+        if not self._is_waiting:
+            return
+        nll, answers = self._nll_seconds(), self._answer_seconds(spec.sample_tokens)
+        is_cheap = nll <= _CHEAP * answers  # else measuring alone would eat up what the answers wait for
+        if self._budget.allows(nll + answers, spec.watch_share):
             self._take(facts.step, spec.sample_tokens)
-        elif is_due and self._is_measuring_cheap() and self._budget.allows(self._nll_seconds, spec.watch_share):
+        elif is_due and is_cheap and self._budget.allows(nll, spec.watch_share):
             self._take(facts.step, 0)
         if is_last:
             self._tell_postponed(spec.watch_share)
 
     def _take(self, step: int, num_tokens: int) -> None:
         """Measure every probe and have it answered in at most `num_tokens`; 0: measure only."""
-        began = self._budget.clock()
-        with undisturbed():
-            nlls = self._expected_nlls()
-            self._nll_seconds = self._spend(began)
-            answers = self._answers(num_tokens) if num_tokens else [None] * len(self._probes)
+        with self._budget.spending():
+            with undisturbed():
+                nlls = self._expected_nlls()
+                answers = self._answers(num_tokens) if num_tokens else [None] * len(self._probes)
+            self._tell(step, nlls, answers)
+
+    def _tell(self, step: int, nlls: Sequence[float], answers: Sequence[Generated | None]) -> None:
         marks: list[tuple[bool, float]] = []
         for number, (probe, answer, nll) in enumerate(zip(self._probes, answers, nlls, strict=True), 1):
             is_match = None if answer is None else answer.finished and matches(probe.expected, answer.text)
@@ -120,36 +135,50 @@ class Samples:
         if marks:
             self.latest = (step, marks)
 
-    def _is_measuring_cheap(self) -> bool:
-        """Tell whether measuring alone leaves time for answers: else it would eat up what they wait for."""
-        return self._nll_seconds <= _CHEAP * self._answer_seconds
+    def _nll_seconds(self) -> float:
+        """Return what measuring the probes took last; before that, what training on them would take."""
+        if self._nll_took is not None:
+            return self._nll_took
+        num_tokens = sum(len(sequence) for probe in self._probes for sequence in probe.sequences)
+        return num_tokens * self._budget.seconds_per_token
+
+    def _answer_seconds(self, num_tokens: int) -> float:
+        """Return what the answers took last; before that, a guess from the steps and the model's layers."""
+        if self._answers_took is not None:
+            return self._answers_took
+        per_token = self._budget.seconds_per_token
+        config = self._loaded.model.config.get_text_config()
+        num_layers = int(config.num_hidden_layers) + _LAYERS_BESIDE
+        step_seconds = max(_LAYER_SECONDS * num_layers, max(_LEAST_TOKENS, len(self._probes)) * per_token)
+        num_prompt_tokens = sum(len(probe.prompt_ids) for probe in self._probes)
+        return num_prompt_tokens * per_token + self._longest(num_tokens) * step_seconds
+
+    def _longest(self, num_tokens: int) -> int:
+        """Return how long an answer may be that is to have at most so many tokens."""
+        return min(num_tokens, max(probe.num_expected_tokens for probe in self._probes) + _MARGIN_TOKENS)
 
     def _answers(self, num_tokens: int) -> list[Generated | None]:
         began = self._budget.clock()
-        longest = max(probe.num_expected_tokens for probe in self._probes)
         prompts = [probe.prompt_ids for probe in self._probes]
-        answers = generate(self._loaded, prompts, min(num_tokens, longest + _MARGIN_TOKENS), batch_size=len(prompts))
-        self._answer_seconds = self._spend(began)
+        answers = generate(self._loaded, prompts, self._longest(num_tokens), batch_size=len(prompts))
+        self._answers_took = self._budget.clock() - began
         self._num_taken, self._is_waiting = self._num_taken + 1, False
         return [*answers]
 
-    def _spend(self, began: float) -> float:
-        seconds = self._budget.clock() - began
-        self._budget.spent_seconds += seconds
-        return seconds
-
     def _expected_nlls(self) -> list[float]:
         """Return each expected answer's NLL in nats per token."""
+        began = self._budget.clock()
         sequences = [sequence for probe in self._probes for sequence in probe.sequences]
         owners = np.repeat(np.arange(len(self._probes)), [len(probe.sequences) for probe in self._probes])
         nlls = mean_nll_that_fits(self._loaded, sequences, self._batch_tokens, lambda done, total: None)
+        self._nll_took = self._budget.clock() - began
         counts = token_counts(sequences)
         sums = np.bincount(owners, np.where(counts > 0, nlls * counts, 0.0))
         return [float(nll) for nll in sums / np.bincount(owners, counts)]
 
     def _tell_postponed(self, share: float) -> None:
         missing = self._num_due - self._num_taken
-        if missing > 0:
+        if missing > 0 and self._num_taken:
             text = (
                 f"the probes were answered {self._num_taken} times of {self._num_due}: more did not fit into {share:.1%} of "
                 f"the time (train.watch_share)"
