@@ -107,6 +107,16 @@ class Workspace:
         return self.state / "answers"
 
     @property
+    def benches(self) -> Path:
+        """What models scored on benchmarks by hand, a folder for each model, benchmark and settings."""
+        return self.state / "benches"
+
+    @property
+    def serving(self) -> Path:
+        """What the inference API keeps: keys, share links, requests, feedback."""
+        return self.state / "serving"
+
+    @property
     def tokens(self) -> Path:
         """Tokenised rows, keyed by dataset, tokenizer and template; may be deleted at any time."""
         return self.state / "tokens"

@@ -19,6 +19,7 @@ from stoker.spec.place import PlaceSpec
 from stoker.spec.presets import PRESETS
 from stoker.spec.recovery import RecoverSpec
 from stoker.spec.reports import ReportSpec
+from stoker.spec.serving import ServeSpec
 from stoker.spec.watching import WatchSpec
 
 Auto = Literal["auto"]
@@ -271,3 +272,4 @@ class LabSpec(Spec):
     cost: CostSpec = CostSpec()
     alerts: AlertsSpec = AlertsSpec()
     recover: RecoverSpec = RecoverSpec()
+    serve: ServeSpec = ServeSpec()
