@@ -1,4 +1,4 @@
-"""A small task in a worker of its own (generate, preview, merge): started, followed to its end, cleaned up.
+"""A small task in a worker of its own (generate, preview, bench, merge): started, followed to its end, cleaned up.
 
 It needs no supervisor. The worker is a separate process and talks through the task folder like any other.
 """
@@ -17,14 +17,14 @@ from stoker.launchers import local
 from stoker.mailbox.journal import JournalReader
 from stoker.mailbox.messages import MESSAGES
 from stoker.mailbox.worker_box import WORKER_LOG
-from stoker.spec.jobs import JOB, GenerateJob, MergeJob, PreviewJob
+from stoker.spec.jobs import JOB, BenchJob, GenerateJob, MergeJob, PreviewJob
 from stoker.workspace import Workspace
 
 _LOOK_SECONDS = 0.03
 
 
 def run_task(
-    workspace: Workspace, job: GenerateJob | PreviewJob | MergeJob, *, nice: int = 0
+    workspace: Workspace, job: GenerateJob | PreviewJob | BenchJob | MergeJob, *, nice: int = 0
 ) -> Iterator[dict[str, Any]]:
     """Yield the task's messages as they come, `finished` included; raise when it did not end well."""
     workspace.create()

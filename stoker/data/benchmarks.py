@@ -1,8 +1,9 @@
 """Benchmarks: frozen items and the scorer that marks them, `benchmarks/NAME.jsonl` with an optional `NAME.toml`.
 
 A line holds prompt (or messages) and answer, and may hold category, id and meta (what a task's own scorer needs).
-The header may set scorer, system, description and licence. An item is never changed or skipped: a line that can't be used
-is an error that names it.
+The header may set scorer, method, system, description and licence, and bring solved examples to show before a question:
+`[[examples]]` or the file that `shots_from` names. An item is never changed or skipped: a line that can't be used is an
+error that names it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from stoker.data.findings import FileRefused, RowProblem
 from stoker.data.formats.recognise import convert
@@ -24,7 +25,8 @@ from stoker.errors import DataError
 from stoker.spec.lab import IntakeSpec
 
 SCORERS = ("exact", "normalised", "number", "f1", "nll", "syllo")
-_HEADER_KEYS = frozenset({"scorer", "description", "system", "licence"})
+METHODS = ("generation", "likelihood", "likelihood-normalised")
+_HEADER_KEYS = frozenset({"scorer", "description", "system", "licence", "method", "shots_from"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +42,18 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """The items in file order; `sha256` is that of the items file."""
+    """The items in file order; `sha256` is that of the items file. `examples` may be shown before a question.
+
+    By "likelihood" nothing is generated: the likeliest of an item's options (meta `choices`) is the answer.
+    """
 
     name: str
     scorer: str
     items: list[Item]
     sha256: str
     description: str = ""
+    examples: list[Item] = field(default_factory=list)
+    method: Literal["generation", "likelihood", "likelihood-normalised"] = "generation"
 
 
 def _records(path: Path, spec: IntakeSpec) -> Iterator[Record]:
@@ -58,6 +65,27 @@ def _records(path: Path, spec: IntakeSpec) -> Iterator[Record]:
 def read_benchmark(path: Path) -> Benchmark:
     """Read a benchmark; DataError names the file and line of the first thing that is wrong."""
     header = _read_header(path.with_suffix(".toml"))
+    items = _read_items(path, header.get("system"))
+    return Benchmark(
+        path.stem, header.get("scorer", "normalised"), items, sha256_file(path), header.get("description", ""),
+        _examples(path, header), header.get("method", "generation"),
+    )  # fmt: skip
+
+
+def _examples(path: Path, header: dict[str, Any]) -> list[Item]:
+    if "shots_from" in header:
+        source = path.parent / header["shots_from"]
+        if not source.is_file():
+            raise DataError(f"{path.with_suffix('.toml')}: shots_from = {header['shots_from']!r}: no such file",
+                            "it is relative to the benchmark", "mend that line")  # fmt: skip
+        return _read_items(source, header.get("system"))
+    try:
+        return [_item(value, place, header.get("system")) for place, value in enumerate(header.get("examples", ()), 1)]
+    except RowProblem as problem:
+        raise _error(path.with_suffix(".toml"), 0, f"an example: {problem.reason}", problem.remedy) from None
+
+
+def _read_items(path: Path, system: str | None) -> list[Item]:
     spec = IntakeSpec()
     items: list[Item] = []
     lines: dict[str, int] = {}
@@ -65,7 +93,7 @@ def read_benchmark(path: Path) -> Benchmark:
         for record in _records(path, spec):
             if record.problem is not None:
                 raise record.problem
-            item = _item(record.value, record.line, header.get("system"))
+            item = _item(record.value, record.line, system)
             if item.id in lines:
                 raise _error(
                     path, record.line, f"the id {item.id} is on line {lines[item.id]} too", "give each its own"
@@ -76,12 +104,10 @@ def read_benchmark(path: Path) -> Benchmark:
         raise _error(path, record.line, f"{problem.code}: {problem.reason}", problem.remedy) from None
     except FileRefused as refusal:
         raise DataError(f"benchmark {refusal.what}", refusal.why, refusal.remedy) from None
-    return Benchmark(
-        path.stem, header.get("scorer", "normalised"), items, sha256_file(path), header.get("description", "")
-    )
+    return items
 
 
-def _read_header(path: Path) -> dict[str, str]:
+def _read_header(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
@@ -89,12 +115,18 @@ def _read_header(path: Path) -> dict[str, str]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: {error}", "a benchmark's header is TOML", "mend the line named") from None
     for key, value in header.items():
+        if key == "examples" and isinstance(value, list):
+            continue
         if key not in _HEADER_KEYS or not isinstance(value, str):
             known = ", ".join(sorted(_HEADER_KEYS))
             raise DataError(f"{path}: {key} = {value!r}", f"a header holds strings named {known}", "mend that line")
     if header.get("scorer", "exact") not in SCORERS:
         raise DataError(
             f"{path}: scorer = {header['scorer']!r} is not known", f"scorers are {', '.join(SCORERS)}", "choose one"
+        )
+    if header.get("method", "generation") not in METHODS:
+        raise DataError(
+            f"{path}: method = {header['method']!r} is not known", f"methods are {', '.join(METHODS)}", "choose one"
         )
     return header
 

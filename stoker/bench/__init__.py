@@ -1,0 +1,1 @@
+"""Benchmarks asked by hand, without a model: which items in which words, scoring into results, endpoints. No torch."""

@@ -1,0 +1,57 @@
+"""Carrying out a bench: models that are loaded in a worker of their own, endpoints from here, results read back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stoker.cli.console import note
+from stoker.cli.narration import Narrator
+
+if TYPE_CHECKING:
+    from stoker.mailbox.benches import BenchResult
+    from stoker.spec.jobs import BenchJob
+    from stoker.workspace import Workspace
+
+
+def run_benches(workspace: Workspace, job: BenchJob) -> list[BenchResult]:
+    """Return every model's result on every benchmark and suite, in the order asked, measuring what is missing.
+
+    Everything that can be wrong with a benchmark is found before a model is loaded. Progress goes to stderr.
+    """
+    from stoker.bench.questions import question_set
+
+    for path in job.benchmarks:
+        question_set(path, job.settings)
+    loaded = tuple(model for model in job.models if model.endpoint is None)
+    keys: dict[str, list[str]] = {}
+    try:
+        with Narrator() as narrator:
+            if loaded:
+                keys |= _in_worker(workspace, job.model_copy(update={"models": loaded}), narrator)
+    except KeyboardInterrupt:
+        note("interrupted; what was answered is kept, and the same command goes on from there")
+        raise
+    return [_read(job, key) for model in job.models for key in keys.get(model.label, ())]
+
+
+def _in_worker(workspace: Workspace, job: BenchJob, narrator: Narrator) -> dict[str, list[str]]:
+    """Return the keys of each model's results, by its label."""
+    from stoker.cli.task import run_task
+
+    keys: dict[str, list[str]] = {}
+    subject = job.models[0].label
+    for message in run_task(workspace, job):
+        if message["kind"] == "bench" and message["state"] == "begun":
+            subject = f"{message['model']} on {message['benchmark']}"
+        elif message["kind"] == "bench":
+            keys.setdefault(message["model"], []).append(message["key"])
+            narrator.say(f"{subject}: {'has a result' if message['is_kept'] else 'done'}")
+        else:
+            narrator.on_message(subject, message)
+    return keys
+
+
+def _read(job: BenchJob, key: str) -> BenchResult:
+    from stoker.mailbox.benches import RESULT, BenchResult
+
+    return BenchResult.model_validate_json((job.output / key / RESULT).read_bytes())
