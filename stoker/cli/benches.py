@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 
 from stoker.cli.console import AsJson, note, print_json
 from stoker.cli.lab import current_lab, open_reader
-from stoker.errors import NotFound, UsageError
+from stoker.errors import NotFound, UsageError, UserError
 from stoker.workspace import Workspace
 
 MAX_TOKENS = 131_072
@@ -118,6 +119,12 @@ def _suites(tasks: list[str], folder: Path | None) -> list[tuple[str, Path]]:
         )  # fmt: skip
     if not folder.is_dir():
         raise NotFound(f"there is no folder {folder}", "", "check the path of --suite-path")
+    if find_spec("lm_eval") is None:
+        raise UserError(
+            f"--suite {tasks[0]} needs lm-evaluation-harness",
+            "it is not installed",
+            "run: pip install 'stoker[suites]'",
+        )
     return [(task, folder.resolve()) for task in dict.fromkeys(tasks)]
 
 

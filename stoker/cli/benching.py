@@ -9,7 +9,7 @@ from stoker.cli.narration import Narrator
 
 if TYPE_CHECKING:
     from stoker.mailbox.benches import BenchResult
-    from stoker.spec.jobs import BenchJob
+    from stoker.spec.jobs import BenchJob, BenchModel
     from stoker.workspace import Workspace
 
 
@@ -28,6 +28,14 @@ def run_benches(workspace: Workspace, job: BenchJob) -> list[BenchResult]:
         with Narrator() as narrator:
             if loaded:
                 keys |= _in_worker(workspace, job.model_copy(update={"models": loaded}), narrator)
+            for model in job.models:
+                if model.endpoint is not None:
+                    keys[model.label] = _at_endpoint(job, model, narrator)
+            asked = tuple(model for model in job.models if model.endpoint is not None)
+            if asked and job.suites:
+                rest = job.model_copy(update={"models": asked, "benchmarks": ()})
+                for label, more in _in_worker(workspace, rest, narrator).items():
+                    keys[label] += more
     except KeyboardInterrupt:
         note("interrupted; what was answered is kept, and the same command goes on from there")
         raise
@@ -40,7 +48,9 @@ def _in_worker(workspace: Workspace, job: BenchJob, narrator: Narrator) -> dict[
 
     keys: dict[str, list[str]] = {}
     subject = job.models[0].label
-    for message in run_task(workspace, job):
+    keys_of_endpoints = [model.endpoint.key for model in job.models if model.endpoint is not None]
+    variables = [key.removeprefix("env:") for key in keys_of_endpoints if key.startswith("env:")]
+    for message in run_task(workspace, job, variables=variables):
         if message["kind"] == "bench" and message["state"] == "begun":
             subject = f"{message['model']} on {message['benchmark']}"
         elif message["kind"] == "bench":
@@ -48,6 +58,20 @@ def _in_worker(workspace: Workspace, job: BenchJob, narrator: Narrator) -> dict[
             narrator.say(f"{subject}: {'has a result' if message['is_kept'] else 'done'}")
         else:
             narrator.on_message(subject, message)
+    return keys
+
+
+def _at_endpoint(job: BenchJob, model: BenchModel, narrator: Narrator) -> list[str]:
+    from stoker.bench.endpoint_run import bench_endpoint
+
+    def tell(benchmark: str, done: int, total: int) -> None:
+        message = {"kind": "phase", "name": "answer", "done": done, "total": total}
+        narrator.on_message(f"{model.label} on {benchmark}", message)
+
+    keys = []
+    for benchmark, key, is_kept in bench_endpoint(job, model, tell):
+        keys.append(key)
+        narrator.say(f"{model.label} on {benchmark}: {'has a result' if is_kept else 'done'}")
     return keys
 
 

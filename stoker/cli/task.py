@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +24,23 @@ _LOOK_SECONDS = 0.03
 
 
 def run_task(
-    workspace: Workspace, job: GenerateJob | PreviewJob | BenchJob | MergeJob, *, nice: int = 0
+    workspace: Workspace,
+    job: GenerateJob | PreviewJob | BenchJob | MergeJob,
+    *,
+    nice: int = 0,
+    variables: Sequence[str] = (),
 ) -> Iterator[dict[str, Any]]:
-    """Yield the task's messages as they come, `finished` included; raise when it did not end well."""
+    """Yield the task's messages as they come, `finished` included; raise when it did not end well.
+
+    `variables` are names of this process's environment that the worker gets too.
+    """
     workspace.create()
     folder = workspace.tasks / f"{job.kind}-{uuid.uuid4().hex[:8]}"
     worker = folder / "worker"
     worker.mkdir(parents=True)
     (folder / JOB).write_text(job.model_dump_json(), "utf-8")
     log = worker / WORKER_LOG
-    process = local.start("stoker.worker", worker, "--once", str(folder), log=log, nice=nice)
+    process = local.start("stoker.worker", worker, "--once", str(folder), log=log, nice=nice, variables=variables)
     try:
         yield from _follow(folder, process, log)
     finally:

@@ -144,7 +144,13 @@ def _item(value: Any, line: int, system: str | None) -> Item:
         record = {**record, "system": system}
     elif system and messages and isinstance(messages[0], dict) and messages[0].get("role") != "system":
         record = {**record, "messages": [{"role": "system", "content": system}, *record["messages"]]}
-    row, _ = convert(dict(record), line)
+    try:
+        row, _ = convert(dict(record), line)
+    except RowProblem as problem:
+        if problem.code != "unknown-keys":
+            raise
+        keys = ", ".join(map(str, value))
+        raise RowProblem("no-answer", f"it has {keys or 'nothing'}, but an item needs prompt and answer") from None
     if row.messages is None:
         raise RowProblem("no-answer", "an item needs a prompt and an answer")
     category, meta = value.get("category"), value.get("meta") or {}

@@ -80,9 +80,8 @@ def bench_questions(
     return measured, Effort(tokens_out=tokens, seconds=seconds)
 
 
-def measure_speed(loaded: Loaded, questions: QuestionSet) -> Speed | None:
-    """Time one stream on a few of the benchmark's prompts, after a first one that warms up; None without prompts."""
-    prompts = _typical_prompts(loaded, questions.asked)
+def measure_speed(loaded: Loaded, prompts: Sequence[Ids]) -> Speed | None:
+    """Time one stream on each of a few prompts, after a first one that warms up; None without prompts."""
     if not prompts:
         return None
     generate(loaded, prompts[:1], 2, 1)
@@ -98,6 +97,19 @@ def measure_speed(loaded: Loaded, questions: QuestionSet) -> Speed | None:
             tokens += len(answer.token_ids) - 1
             rest += max(time.perf_counter() - begun - first[-1], 1e-9)
     return Speed(statistics.median(first), tokens / rest if tokens else None)
+
+
+def typical_prompts(loaded: Loaded, asked: Sequence[Question]) -> list[Ids]:
+    """Return a few prompts of middling length; those the template refuses are passed over."""
+    ordered = sorted(asked, key=lambda question: (len(question.prompt()), question.id))
+    middle = max(0, (len(ordered) - _SPEED_PROMPTS) // 2)
+    prompts = []
+    for question in ordered[middle : middle + _SPEED_PROMPTS]:
+        try:
+            prompts.append(encode_row_prompt(question.row, loaded.tokenizer))
+        except DataError:
+            continue
+    return prompts
 
 
 def size_on_disk(ref: ModelRef, base_folder: Path) -> int:
@@ -186,16 +198,3 @@ def _measured(questions: QuestionSet, question: Question, book: AnswerBook, max_
 
 def _option_rows(question: Question) -> list[Row]:
     return [question.with_answer(option) for option in question.options]
-
-
-def _typical_prompts(loaded: Loaded, asked: Sequence[Question]) -> list[Ids]:
-    """Return the prompts of middling length; those the template refuses are passed over."""
-    ordered = sorted(asked, key=lambda question: (len(question.prompt()), question.id))
-    middle = max(0, (len(ordered) - _SPEED_PROMPTS) // 2)
-    prompts = []
-    for question in ordered[middle : middle + _SPEED_PROMPTS]:
-        try:
-            prompts.append(encode_row_prompt(question.row, loaded.tokenizer))
-        except DataError:
-            continue
-    return prompts

@@ -31,7 +31,6 @@ from stoker.spec.jobs import (
 )
 from stoker.train.run import prepare_run, run_training
 from stoker.worker.asking import run_generate, run_merge
-from stoker.worker.benching import run_bench
 from stoker.worker.previewing import run_preview
 
 logger = logging.getLogger(__name__)
@@ -70,6 +69,8 @@ def _dispatch(job: Job, folder: Path, outbox: Outbox, resident: Resident) -> Wor
     if isinstance(job, PreviewJob):
         return run_preview(job, folder, outbox)
     if isinstance(job, BenchJob):
+        from stoker.worker.benching import run_bench  # with an HTTP client that nothing else here needs
+
         return run_bench(job, folder, outbox, resident)
     if isinstance(job, MergeJob):
         return run_merge(job, outbox, resident)
