@@ -16,6 +16,7 @@ from stoker.bench.endpoint import Endpoint
 from stoker.bench.endpoint_run import identity_of
 from stoker.bench.questions import question_set
 from stoker.bench.results import Asked, Effort, make_result
+from stoker.bench.scorers import job_scorers
 from stoker.bench.suite_results import suite_results
 from stoker.durable import sha256_file
 from stoker.errors import WorkerExit
@@ -70,7 +71,7 @@ def _results(
     subject = _Subject.of(job, model)
     load = Loader(functools.partial(resident.get, subject.ref, subject.base_folder, subject.hardware))
     for path in job.benchmarks:
-        questions = question_set(path, job.settings, model.trained)
+        questions = question_set(path, job.settings, job_scorers(job), model.trained)
         outbox.send("bench", state="begun", model=model.label, benchmark=questions.name)
         asked = Asked(model, subject.weights_sha256, questions, subject.conditions)
         is_kept = (job.output / asked.key / RESULT).is_file() and not job.again

@@ -204,18 +204,18 @@ def test_a_prompt_longer_than_the_context_is_left_out_and_counted(bench: Bench) 
 
 @pytest.mark.parametrize("method", ["likelihood", "likelihood-normalised"])
 def test_options_are_chosen_by_the_models_own_likelihood(bench: Bench, method: str) -> None:
-    header = f'scorer = "exact"\nmethod = "{method}"\n'
+    header = f'scorer = "choice"\nmethod = "{method}"\n'
     result, items = bench.result(bench.run(bench.write("people", header)))
     assert result.settings["method"] == method and all(item.answer is None for item in items)
     loaded = load_for_inference(bench.model.model, bench.base, resolve_hardware(TRAIN))  # type: ignore[arg-type]
     for item in items[:3]:
         totals = [_log_probability(loaded, item.prompt, option) for option in item.meta["choices"]]
         if method == "likelihood-normalised":
-            totals = [total / len(option) for total, option in zip(totals, item.meta["choices"], strict=True)]
+            totals = [total / len(option.encode()) for total, option in zip(totals, item.meta["choices"], strict=True)]
         shares = np.exp(totals) / np.exp(totals).sum()
         assert item.choice == item.meta["choices"][int(np.argmax(totals))]
         assert item.confidence == pytest.approx(float(shares.max()), rel=1e-3)
-        assert item.scores == {"exact": float(item.choice == item.expected)}
+        assert item.scores == {"choice": float(item.choice == item.expected)}
 
 
 def _log_probability(loaded: Any, prompt: str, answer: str) -> float:
@@ -231,9 +231,11 @@ def _log_probability(loaded: Any, prompt: str, answer: str) -> float:
 
 
 def test_the_examples_are_in_the_prompt_that_the_model_gets(bench: Bench) -> None:
+    from stoker.analysis.scorers import find_scorer
     from stoker.bench.questions import question_set
     from stoker.model.tokenizing import encode_row_prompt
 
-    (first, *_) = question_set(bench.write("people"), BenchSettings(shots=2)).asked
+    asked = question_set(bench.write("people"), BenchSettings(shots=2), lambda _, header: find_scorer(header.scorer))
+    (first, *_) = asked.asked
     text = load_tokenizer(bench.base).decode(encode_row_prompt(first.row, load_tokenizer(bench.base)))
     assert text.count("How many people live in") == 3 and text.count("there are") == 2
