@@ -91,7 +91,7 @@ def _run_suite(
     kept = Kept(job.answers, subject.weights_sha256, subject.conditions["conditions"])
     started = time.monotonic()
     try:
-        asked = local_model(loaded, job.evaluate.batch_size, kept, progress.beat)
+        asked = local_model(loaded, job.evaluate.batch_size, kept, progress)
         found = run_suite(suite, job.settings, asked)
     finally:
         kept.close()
@@ -115,7 +115,7 @@ def _suites_at_endpoint(
         for suite in job.suites:
             outbox.send("bench", state="begun", model=model.label, benchmark=suite.task)
             started = time.monotonic()
-            found = run_suite(suite, job.settings, endpoint_model(endpoint, kept, progress.beat))
+            found = run_suite(suite, job.settings, endpoint_model(endpoint, kept, progress))
             effort = Effort(seconds=time.monotonic() - started)
             conditions = {"conditions": "endpoint", "lm_eval": harness_version()}
             yield from _write_suite(job, model, identity, found, conditions, effort)
