@@ -97,7 +97,7 @@ def test_benchmarks_are_added_and_listed(lab: Workspace, stoker: Stoker, tmp_pat
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
-        (["--model", "main/v9"], 3, "main/v9"),
+        (["--model", "main/v9"], 3, "no model 'main'"),
         (["--model", "./nowhere"], 3, "there is no folder ./nowhere"),
         (["--model", "."], 5, "holds no model"),
         (["--model", "base"], 3, "the base is not made yet"),
