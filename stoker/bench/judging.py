@@ -115,14 +115,14 @@ def read_marked(path: Path) -> list[Marked]:
             continue
         try:
             value: Any = orjson.loads(line)
-            texts = [value[key] for key in _FIELDS]
+            prompt, expected, answer = texts = [value[key] for key in _FIELDS]
             if not isinstance(value["right"], bool) or not all(isinstance(text, str) for text in texts):
                 raise TypeError
         except (ValueError, KeyError, TypeError):
             raise DataError(
                 f"{path}, line {number} is no marked answer", "a line is {prompt, expected, answer, right}", "mend it"
             ) from None
-        found.append(Marked(*texts, is_right=value["right"]))
+        found.append(Marked(prompt, expected, answer, value["right"]))
     return found
 
 

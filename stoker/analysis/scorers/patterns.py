@@ -57,4 +57,4 @@ def _last(pattern: regex.Pattern[str], answer: str) -> str | None:
     if found is None:
         return None
     groups = [group for group in found.groups() if group is not None]
-    return groups[0] if groups else found.group()
+    return str(groups[0] if groups else found.group())
