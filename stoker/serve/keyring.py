@@ -100,19 +100,24 @@ class Keyring:
     def add(
         self,
         kind: Kind,
-        name: str,
+        name: str | None,
         *,
         scopes: Collection[str] = SCOPES,
         models: Collection[str] | None = None,
         seconds: float | None = None,
         limits: Limits | None = None,
     ) -> tuple[Pass, str]:
-        """Make a pass and return it with its text, which no one can read again. NotAllowed when the name is taken."""
-        check_name(name)
+        """Make a pass and return it with its text, which no one can read again. NotAllowed when the name is taken.
+
+        Without a name it is called by its id.
+        """
+        if name is not None:
+            check_name(name)
         check_scopes(scopes)
         limits = limits or Limits()
         _check_limits(limits)
         parsed, text = make(kind)
+        name = parsed.id if name is None else name
         now = self._now()
         expires = None if seconds is None else now + seconds
         allowed = None if models is None else frozenset(models)

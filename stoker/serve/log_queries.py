@@ -15,7 +15,7 @@ from stoker.serve.database import damage_told, open_reading
 from stoker.serve.log import FILE, VERSION
 
 _SHOWN = (
-    "id", "time", "kind", "pass", "model", "endpoint", "status", "tokens_in", "tokens_out", "first_token_seconds",
+    "id", "time", "kind", "pass AS key", "model", "endpoint", "status", "tokens_in", "tokens_out", "first_token_seconds",
     "seconds", "error", "confidence",
 )  # fmt: skip
 

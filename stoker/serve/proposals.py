@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import orjson
 
+from stoker.durable import write_atomic
 from stoker.serve.log_queries import reading
 
 Only = Literal["up", "down", "all"]
@@ -95,8 +96,6 @@ def propose(folder: Path, *, since: float = 0.0, only: Only = "all", most: int |
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Write rows as JSONL, whole or not at all."""
-    from stoker.durable import write_atomic
-
     write_atomic(path, b"".join(orjson.dumps(row) + b"\n" for row in rows))
 
 
@@ -178,7 +177,10 @@ def _messages(request: sqlite3.Row) -> list[dict[str, Any]] | str:
         return "the request failed"
     if not request["answer"].strip() and request["correction"] is None:
         return "the answer is empty"
-    prompt = orjson.loads(request["prompt"])
+    try:
+        prompt = orjson.loads(request["prompt"])
+    except orjson.JSONDecodeError:
+        return "its prompt is no JSON"
     if isinstance(prompt, str):
         if request["endpoint"] in RAW_ENDPOINTS:
             return "a raw completion has no turns"

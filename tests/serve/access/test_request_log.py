@@ -34,7 +34,7 @@ def test_a_request_is_logged_with_what_it_took(door: Open, keyring: Keyring, ser
     assert access.log.flush()
     assert requests(serving) == [
         {
-            "id": id, "time": NOON, "kind": "key", "pass": made.id, "model": "main/v1", "endpoint": "chat.completions",
+            "id": id, "time": NOON, "kind": "key", "key": made.id, "model": "main/v1", "endpoint": "chat.completions",
             "status": 500, "tokens_in": 5, "tokens_out": 3, "first_token_seconds": 0.1, "seconds": 0.5,
             "error": "the engine ended", "confidence": 0.25,
         }
