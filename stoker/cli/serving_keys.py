@@ -71,7 +71,7 @@ def list_(as_json: AsJson = False) -> None:
         print_json(found)
         return
     rows = [
-        (one["id"], one["name"], state(one), ", ".join(one["scopes"]), ", ".join(one["models"] or ("all",)),
+        (one["id"], one["name"], state(one), _scopes(one), ", ".join(one["models"] or ("all",)),
          of(one["requests_today"], one["requests_per_day"]), of(one["tokens_today"], one["tokens_per_day"]),
          units.count(one["concurrency"]))
         for one in found
@@ -128,10 +128,17 @@ def passes_with_use(kind: Kind) -> list[dict[str, Any]]:
 
 
 def state(one: dict[str, Any]) -> str:
-    """Say whether it holds, and for how long."""
-    if one["state"] == "valid" and one["expires_at"] is not None:
-        return f"ends in {units.duration(one['expires_at'] - time.time())}"
-    return str(one["state"])
+    """Say whether it holds, and until when."""
+    if one["state"] != "valid" or one["expires_at"] is None:
+        return str(one["state"])
+    left = one["expires_at"] - time.time()
+    return f"{units.duration(left)} left" if left < 172_800 else f"until {units.date_time(one['expires_at'])[:10]}"
+
+
+def _scopes(one: dict[str, Any]) -> str:
+    from stoker.serve.keyring import SCOPES
+
+    return "all" if len(one["scopes"]) == len(SCOPES) else ", ".join(one["scopes"])
 
 
 def of(used: int, limit: int | None) -> str:

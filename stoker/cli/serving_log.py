@@ -50,7 +50,7 @@ def log(
 def _print(requests: list[dict[str, Any]], totals: dict[str, Any]) -> None:
     rows = [
         (units.date_time(one["time"])[5:], visible(one["name"] or one["key"] or "-"), visible(one["model"]),
-         one["endpoint"], one["status"], one["tokens_in"], one["tokens_out"], _brief(one["first_token_seconds"]),
+         one["endpoint"].removeprefix("/v1/"), one["status"], one["tokens_in"], one["tokens_out"], _brief(one["first_token_seconds"]),
          _brief(one["seconds"]), visible(one["error"] or "")[:60])
         for one in requests
     ]  # fmt: skip

@@ -107,20 +107,20 @@ class RequestLog:
     def add(self, line: Line) -> None:
         """Take a line; it is written soon. A line too many is dropped and counted."""
         with self._changed:
+            self._wake_writer()
             self._added += 1
             if len(self._lines) >= _MOST_WAITING:
                 self._settled += 1
                 self._lose(1, "the disk is too slow for them")
             else:
                 self._lines.append(line)
-            self._changed.notify_all()
 
     def use(self, pass_id: str, today: str, *, requests: int = 0, tokens_in: int = 0, tokens_out: int = 0, refused: int = 0) -> None:  # fmt: skip
         """Count what a pass used."""
         with self._changed:
+            self._wake_writer()
             used = self._used.setdefault((pass_id, today), Used())
             _add(used, Used(requests, _whole(tokens_in), _whole(tokens_out), refused))
-            self._changed.notify_all()
 
     def flush(self, seconds: float = 10.0) -> bool:
         """Wait until what was added is written or lost; tell whether that came true in time."""
@@ -157,6 +157,11 @@ class RequestLog:
                 self._wait_a_second()
         if self._connection is not None:
             self._connection.close()
+
+    def _wake_writer(self) -> None:
+        """Wake it for the first piece of a batch; the rest it finds."""
+        if not self._has_work():
+            self._changed.notify_all()
 
     def _has_work(self) -> bool:
         return bool(self._lines or self._used)

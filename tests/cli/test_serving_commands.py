@@ -54,7 +54,9 @@ def test_a_key_is_shown_once_and_works(stoker: Stoker, lab: Workspace, access: A
     assert grant.id == made["id"]
     for answer in (stoker("serve", "key", "list"), stoker("serve", "key", "list", "--json")):
         assert made["id"] in answer.out and made["key"][13:] not in answer.out
-    assert stoker("serve", "key", "new", "plain").out.startswith("stk_")
+    assert "until 20" in stoker("serve", "key", "list").out
+    assert stoker("serve", "key", "new", "brief", "--expires", "90m").out.startswith("stk_")
+    assert "min" in stoker("serve", "key", "list").out and " left" in stoker("serve", "key", "list").out
 
 
 def test_limits_hold_for_the_key_and_use_is_listed(stoker: Stoker, lab: Workspace, access: Access) -> None:
