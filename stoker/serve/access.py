@@ -96,9 +96,17 @@ class Access:
         self.log = RequestLog(folder, keep_days=spec.log_days, quotas=self._quotas, now=now)
 
     def authorise(
-        self, authorization: str | None, *, scope: str, model: str | None = None, link: str | None = None
+        self,
+        authorization: str | None,
+        *,
+        scope: str,
+        model: str | tuple[str, ...] | None = None,
+        link: str | None = None,
     ) -> Grant:
-        """Return who asks, by the Authorization header or a share link; ApiError 401 or 403 for who may not."""
+        """Return who asks, by the Authorization header or a share link; ApiError 401 or 403 for who may not.
+
+        A model that has several names, as "@champion" and "main/v3", may be asked by who may ask one of them.
+        """
         try:
             if link is not None:
                 return self._granted("link", link, scope, model)
@@ -148,15 +156,16 @@ class Access:
             raise _unauthorised("this key is not known any more")
         return found.limits
 
-    def _granted(self, kind: Kind, text: str, scope: str, model: str | None) -> Grant:
+    def _granted(self, kind: Kind, text: str, scope: str, model: str | tuple[str, ...] | None) -> Grant:
         found = self._proven(kind, text)
         if scope not in found.scopes:
             scopes = ", ".join(sorted(found.scopes))
             raise _forbidden(f"{found.id} is for {scopes}; this needs {scope}", "scope_not_allowed")
         grant = Grant(kind, found.id, found.models, found.scopes)
-        if model is not None and not grant.allows(model):
+        names = (model,) if isinstance(model, str) else model
+        if names is not None and not any(grant.allows(name) for name in names):
             models = ", ".join(sorted(found.models or ()))
-            raise _forbidden(f"{found.id} is for {models}, not for {model!r}", "model_not_allowed", param="model")
+            raise _forbidden(f"{found.id} is for {models}, not for {names[0]!r}", "model_not_allowed", param="model")
         return grant
 
     def _proven(self, kind: Kind, text: str) -> Pass:

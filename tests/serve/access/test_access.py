@@ -132,6 +132,8 @@ def test_scopes_and_models_limit_a_key(door: Open, keyring: Keyring) -> None:
     error = refused(lambda: ask(access, narrow))
     assert (error.status, error.code) == (403, "scope_not_allowed")
     assert ask(access, text, model="main/v7").allows("main") and ask(access, text, model="other/v2")
+    assert access.authorise(f"Bearer {text}", scope="generate", model=("@champion", "main/v3"))
+    assert refused(lambda: ask(access, text, model="@champion")).status == 403
     error = refused(lambda: ask(access, text, model="other/v3"))
     assert (error.status, error.code, error.body()["error"]["param"]) == (403, "model_not_allowed", "model")
 
