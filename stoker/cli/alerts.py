@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from stoker.cli.console import AsJson, note, print_facts, print_json, print_table, say
+from stoker.cli.durations import seconds
 from stoker.cli.lab import ask_supervisor, current_lab, open_reader
 from stoker.cli.units import ago, clock, duration
-from stoker.errors import NotFound, UsageError, UserError
+from stoker.errors import NotFound, UserError
 
 if TYPE_CHECKING:
     from stoker.spec.alerting import AlertsSpec
@@ -21,7 +21,6 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Incidents, 
 IncidentId = Annotated[str, typer.Argument(metavar="ID", help="An incident's id, a prefix of it, or @latest.")]
 _INCIDENT_COLUMNS = ("id", "state", "severity", "kind", "about", "began", "told", "what")
 _CHANNEL_COLUMNS = ("channel", "to", "last sent", "waiting", "state")
-_SECONDS = {"m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
 @app.command("list")
@@ -97,12 +96,12 @@ def mute(
     """Say nothing of a kind of incident, through a channel, or at all, for a while; it is not told later either."""
     from stoker.spec.alerting import INCIDENT_KINDS, NEWS_KINDS
 
-    seconds = _seconds(for_)
+    length = seconds("--for", for_)
     known = ("all", *_names(_settings()), *INCIDENT_KINDS, *NEWS_KINDS)
     if name not in known:
         raise NotFound(f"{name!r} can't be muted", f"there is: {', '.join(known)}", "run: stoker alert list")
-    ask_supervisor(current_lab(), "alert.mute", name=name, seconds=seconds)
-    note(f"{name} is muted for {duration(seconds)}; undo it with: stoker alert unmute {name}")
+    ask_supervisor(current_lab(), "alert.mute", name=name, seconds=length)
+    note(f"{name} is muted for {duration(length)}; undo it with: stoker alert unmute {name}")
 
 
 @app.command()
@@ -209,10 +208,3 @@ def _note_peace(spec: AlertsSpec, mutes: dict[str, float]) -> None:
         note(f"{name} is muted for {duration(until - time.time())} more")
     if not spec.channels and not spec.routes:
         note("nobody is told: there is no channel; docs/alerts.md has recipes")
-
-
-def _seconds(text: str) -> float:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([mhd])", text)
-    if found is None or float(found[1]) <= 0:
-        raise UsageError(f"--for {text} is not a time", "a time is a number and m, h or d", "as in --for 8h")
-    return float(found[1]) * _SECONDS[found[2]]
