@@ -62,9 +62,7 @@ def _job(folder: Path) -> EngineJob:
 
 def _plain_job(folder: Path, name: str, port: int) -> EngineJob:
     base = BaseRef(name=str(folder), folder=folder)
-    return EngineJob(
-        name=name, model=ModelRef(label=name, base=base, weights_sha256=""), train=TrainSpec(), port=port
-    )
+    return EngineJob(name=name, model=ModelRef(label=name, base=base, weights_sha256=""), train=TrainSpec(), port=port)
 
 
 def _serve(job: EngineJob, folder: Path | None) -> None:

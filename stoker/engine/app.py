@@ -85,7 +85,9 @@ class EngineApp:
         async with contextlib.aclosing(rest):  # type: ignore[type-var]  # an async generator
             while True:
                 if piece.error is not None:
-                    yield _event({"error": {"message": piece.error, "type": "server_error", "param": None, "code": None}})
+                    yield _event(
+                        {"error": {"message": piece.error, "type": "server_error", "param": None, "code": None}}
+                    )
                     return
                 yield _event(self._body(answer_id, piece.text, piece.finish, self._logprobs(wish, piece.logprobs)))
                 if piece.finish:

@@ -50,9 +50,7 @@ class GrowingText:
         return piece
 
     def _look_for_stops(self, before: int) -> None:
-        found = [
-            at for stop in self._stops if (at := self.text.find(stop, max(0, before - len(stop) + 1))) >= 0
-        ]
+        found = [at for stop in self._stops if (at := self.text.find(stop, max(0, before - len(stop) + 1))) >= 0]
         if found:
             self.text, self.is_stopped = self.text[: min(found)], True
 
