@@ -18,6 +18,7 @@ from pathlib import Path
 
 import orjson
 
+from stoker.launchers.local import lower_priority
 from stoker.locks import is_same_process
 
 COMMAND = "command.json"
@@ -38,6 +39,8 @@ def main(arguments: list[str]) -> int:
     except OSError as error:
         sys.stderr.write(f"{command['argv'][0]} can't be started: {error.strerror}\n")
         return 127
+    if command["nice"]:
+        lower_priority(program.pid, command["nice"])
     while program.poll() is None:
         if asked or not is_same_process(command["parent"], command["parent_started_at"]):
             _end(program)

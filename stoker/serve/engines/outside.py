@@ -55,13 +55,14 @@ class OutsideEngine:
         }  # fmt: skip
         command = {
             "argv": [_filled(word, filled) for word in shlex.split(self._spec.command)],
+            "nice": self._nice,
             "parent": os.getpid(),
             "parent_started_at": process_started_at(os.getpid()) or 0.0,
         }
         write_json(self._folder / COMMAND, command)
         self.prompts = prompts_of(model) if model.is_dir() else None
         self._client = connect(port)
-        self._process = local.start("stoker.launchers.tether", self._folder, log=self._folder / _LOG, nice=self._nice)
+        self._process = local.start("stoker.launchers.tether", self._folder, log=self._folder / _LOG)
 
     async def is_ready(self) -> bool:
         assert self._client is not None, "asked before it was started"

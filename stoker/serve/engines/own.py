@@ -75,7 +75,6 @@ class OwnEngine:
             "stoker.engine",
             self._folder,
             log=self._folder / _LOG,
-            nice=self._nice,
             threads=threads if isinstance(threads, int) else None,
         )
 
@@ -93,6 +92,8 @@ class OwnEngine:
             raise EngineFailed(f"{card.tokenizer} has no tokenizer.json, with which prompts are made")
         self.context_tokens = card.context_tokens
         self._client = connect(card.port, self._secret)
+        if self._nice and self._process is not None:
+            local.lower_priority(self._process.pid, self._nice)  # not sooner: its start is short and waited for
         return True
 
     @property
