@@ -23,6 +23,7 @@ from stoker.cli import (
     queue,
     reports,
     runs,
+    serve,
     service,
     status,
     train,
@@ -59,6 +60,7 @@ def build() -> Any:
         ("report", reports.app),
         ("alert", alerts.app),
         ("config", config.app),
+        ("serve", serve.app),
         ("service", service.app),
     ):
         app.add_typer(group, name=name)

@@ -40,6 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--name", default=None)
+    parser.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto")
     options = parser.parse_args(arguments)
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
@@ -48,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     folder = options.folder.absolute()
     try:
         is_told = (folder / ENGINE_JOB).is_file()
-        job = _job(folder) if is_told else _plain_job(folder, options.name or folder.name, options.port)
+        job = _job(folder) if is_told else _plain_job(folder, options)
         _serve(job, folder if is_told else None)
     except StokerError as error:
         log.error("%s", error)
@@ -60,9 +61,10 @@ def _job(folder: Path) -> EngineJob:
     return EngineJob.model_validate_json((folder / ENGINE_JOB).read_bytes())
 
 
-def _plain_job(folder: Path, name: str, port: int) -> EngineJob:
-    base = BaseRef(name=str(folder), folder=folder)
-    return EngineJob(name=name, model=ModelRef(label=name, base=base, weights_sha256=""), train=TrainSpec(), port=port)
+def _plain_job(folder: Path, options: argparse.Namespace) -> EngineJob:
+    name = options.name or folder.name
+    model = ModelRef(label=name, base=BaseRef(name=str(folder), folder=folder), weights_sha256="")
+    return EngineJob(name=name, model=model, train=TrainSpec(precision=options.precision), port=options.port)
 
 
 def _serve(job: EngineJob, folder: Path | None) -> None:

@@ -119,7 +119,13 @@ class EngineApp:
             "tokens": [self._token(one.token) for one in found],
             "token_logprobs": [one.value for one in found],
             "top_logprobs": [{self._token(token): value for token, value in one.top} for one in found],
+            # As chats have them: several tokens may have one text, which the form above can't tell apart.
+            "content": [self._chat_logprob(one) for one in found],
         }
+
+    def _chat_logprob(self, one: Logprob) -> dict[str, Any]:
+        top = [{"token": self._token(token), "logprob": value} for token, value in one.top]
+        return {"token": self._token(one.token), "logprob": one.value, "top_logprobs": top}
 
     def _token(self, token: int) -> str:
         return str(self._loaded.tokenizer.decode([token]))

@@ -48,7 +48,8 @@ class ServedLab:
             tx.put("model", "main")
         for number in range(1, num_versions + 1):
             self.publish(number)
-        self.promote(1)
+        if num_versions:
+            self.promote(1)
 
     def publish(self, number: int) -> None:
         """Add a version: the base's weights with noise of its own."""

@@ -23,7 +23,7 @@ from stoker.spec.jobs import BaseRef, ModelRef
 from stoker.spec.lab import TrainSpec
 from stoker.spec.serving import ServeSpec
 
-PROGRAM = f"{sys.executable} -m stoker.engine {{model}} --port {{port}} --name {{name}}"
+PROGRAM = f"{sys.executable} -m stoker.engine {{model}} --port {{port}} --name {{name}} --precision fp32"
 TRAIN = TrainSpec(precision="fp32", threads=1)
 Make = Callable[..., Engine]
 
