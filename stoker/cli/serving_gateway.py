@@ -18,7 +18,9 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on. Default: serve.host.")] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(help='What to serve: "@champion", main/v2, "base" or a folder; again for more. Default: serve.models.'),
+        typer.Option(
+            help='What to serve: "@champion", main/v2, "base" or a folder; again for more. Default: serve.models.'
+        ),
     ] = None,
 ) -> None:
     """Answer requests over HTTP, as OpenAI's API does, until Ctrl-C. With a command: keys, links, requests, feedback."""
@@ -27,8 +29,8 @@ def serve(
     import logging
 
     from stoker.serve.gateway import run
-    from stoker.spec.serving import ServeSpec
     from stoker.spec.reading import read_settings
+    from stoker.spec.serving import ServeSpec
 
     workspace = current_lab()
     spec = read_settings(workspace.settings)

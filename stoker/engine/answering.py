@@ -143,7 +143,7 @@ class Answering:
         self._take(logits, len(self._running) - len(joining))
 
     def _admitted(self) -> list[_Running]:
-        joining = []
+        joining: list[_Running] = []
         with self._news:
             while self._waiting and len(self._running) + len(joining) < self._rows.capacity:
                 asked = self._waiting.popleft()

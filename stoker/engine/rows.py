@@ -27,7 +27,7 @@ _PREFILL_TOKENS = 8192
 
 
 class Rows(Protocol):
-    """Rows 0 to N - 1 of a batch. Every method returns the logits [.., V] that the next token is chosen from."""
+    """Rows 0 to N - 1 of a batch. What joins or steps returns the logits [.., V] that the next token is chosen from."""
 
     capacity: int
 
@@ -153,13 +153,13 @@ class Alone:
 class _Places:
     """Where the next token of every row goes, the same for all layers."""
 
-    rows_N: Tensor
-    lengths_N: Tensor
+    rows: Tensor
+    lengths: Tensor
     longest = 0
 
     def at(self, lengths_N: Tensor, longest: int) -> None:
-        self.rows_N = torch.arange(len(lengths_N), device=lengths_N.device)
-        self.lengths_N, self.longest = lengths_N, longest
+        self.rows = torch.arange(len(lengths_N), device=lengths_N.device)
+        self.lengths, self.longest = lengths_N, longest
 
 
 class _SlotLayer(DynamicLayer):  # type: ignore[misc]  # untyped base
@@ -173,8 +173,8 @@ class _SlotLayer(DynamicLayer):  # type: ignore[misc]  # untyped base
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         places, count = self._places, key_states.shape[0]
         keys, values = self._with_room(count, places.longest + 1, key_states[0])
-        keys[places.rows_N, :, places.lengths_N] = key_states[:, :, 0]
-        values[places.rows_N, :, places.lengths_N] = value_states[:, :, 0]
+        keys[places.rows, :, places.lengths] = key_states[:, :, 0]
+        values[places.rows, :, places.lengths] = value_states[:, :, 0]
         end = places.longest + 1
         return keys[:count, :, :end], values[:count, :, :end]
 

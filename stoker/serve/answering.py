@@ -54,13 +54,13 @@ async def answers(models: Models, served: Served, ask: Ask, spec: ServeSpec) -> 
     try:
         num_open = len(tasks)
         while num_open:
-            index, part = await told.get()
-            if isinstance(part, Exception):
-                raise part
-            if part is None:
+            index, news = await told.get()
+            if isinstance(news, Exception):
+                raise news
+            if news is None:
                 num_open -= 1
             else:
-                yield index, part
+                yield index, news
     finally:
         for task in tasks:
             task.cancel()
@@ -75,7 +75,7 @@ async def _pump(
         async with contextlib.aclosing(_answer(models, served, ask, choice, spec)) as parts:  # type: ignore[type-var]
             async for part in parts:
                 told.put_nowait((choice.index, part))
-    except Exception as error:  # told to whoever reads the queue
+    except Exception as error:  # noqa: BLE001 - told to whoever reads the queue
         told.put_nowait((choice.index, error))
     else:
         told.put_nowait((choice.index, None))

@@ -66,15 +66,15 @@ class Beside:
         """Read the lab's state once; let a paused run go on when it is time."""
         try:
             status = await asyncio.to_thread(self._status)
-        except Exception as error:  # the store may be locked, gone or being mended; what was known holds
+        except Exception as error:  # noqa: BLE001 - the store may be locked, gone or being mended; what was known holds
             log.warning("the lab's state can't be read: %s", error)
             return
         self._state, self._run = status["state"], status["run"]
         self._changed.set()
         self._changed = asyncio.Event()
-        if self._paused is not None and not self._num_inside:
-            if time.monotonic() - self._last_request >= self._spec.pause_seconds:
-                self._let_go_on(self._paused)
+        is_quiet = not self._num_inside and time.monotonic() - self._last_request >= self._spec.pause_seconds
+        if self._paused is not None and is_quiet:
+            self._let_go_on(self._paused)
 
     async def enter(self) -> None:
         """Wait until a request may be answered; call `leave` afterwards. ApiError 503 when that takes too long."""

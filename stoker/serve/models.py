@@ -146,7 +146,7 @@ class Models:
         for served in self.served.values():
             try:
                 served.target = await asyncio.to_thread(self._resolve, served.name)
-            except Exception as error:  # nothing there yet, or a store being mended: what runs goes on
+            except Exception as error:  # noqa: BLE001 - nothing there yet, or a store being mended: what runs goes on
                 if served.running is None:
                     served.take(str(error))
                 else:

@@ -30,9 +30,8 @@ class Prompts:
     ) -> list[int]:
         """Return the tokens that make the model answer these messages; ApiError when the template refuses them."""
         try:
-            text = self._chat.render(
-                [dict(one) for one in messages], tools and [dict(one) for one in tools], prompt=True
-            )
+            listed = [dict(one) for one in tools] if tools else None
+            text = self._chat.render([dict(one) for one in messages], listed, prompt=True)
         except TEMPLATE_ERRORS as error:
             raise ApiError(
                 400, f"the model's chat template refuses these messages: {error}", param="messages"

@@ -42,7 +42,13 @@ class ServedLab:
         with self.store.transaction() as tx:
             tx.execute(
                 insert(t.models).values(
-                    name="main", number=1, family="main", base="tiny", revision="main", shape={"method": "full"}, created=0.0
+                    name="main",
+                    number=1,
+                    family="main",
+                    base="tiny",
+                    revision="main",
+                    shape={"method": "full"},
+                    created=0.0,
                 )
             )
             tx.put("model", "main")

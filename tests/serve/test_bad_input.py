@@ -101,7 +101,9 @@ def test_harmless_parameters_change_nothing(gateway: Gateway) -> None:
     assert gateway.post(CHAT, chat(temperature=0, **more)).json()["choices"] == plain["choices"]
 
 
-@pytest.mark.parametrize("headers", [{"host": "evil.example"}, {"origin": "https://evil.example"}], ids=["host", "origin"])
+@pytest.mark.parametrize(
+    "headers", [{"host": "evil.example"}, {"origin": "https://evil.example"}], ids=["host", "origin"]
+)
 def test_a_page_of_another_site_gets_nothing(headers: dict[str, str], gateway: Gateway) -> None:
     answer = gateway.post(CHAT, chat(), headers=headers)
     assert answer.status_code == 403

@@ -36,7 +36,12 @@ def test_a_chat_is_answered_and_counted(client: openai.OpenAI) -> None:
 def test_a_stream_is_the_whole_answer_in_pieces(client: openai.OpenAI) -> None:
     whole = client.chat.completions.create(model="@champion", messages=ASK, max_tokens=60, temperature=0)
     stream = client.chat.completions.create(
-        model="@champion", messages=ASK, max_tokens=60, temperature=0, stream=True, stream_options={"include_usage": True}
+        model="@champion",
+        messages=ASK,
+        max_tokens=60,
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
     )
     chunks = list(stream)
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
@@ -48,7 +53,9 @@ def test_a_stream_is_the_whole_answer_in_pieces(client: openai.OpenAI) -> None:
 
 def test_other_versions_answer_otherwise(client: openai.OpenAI) -> None:
     answers = {
-        model: client.chat.completions.create(model=model, messages=ASK, max_tokens=40, temperature=0).choices[0].message.content
+        model: client.chat.completions.create(model=model, messages=ASK, max_tokens=40, temperature=0)
+        .choices[0]
+        .message.content
         for model in ("@champion", "main/v1", "main/v2")
     }
     assert answers["@champion"] == answers["main/v1"] != answers["main/v2"]
@@ -72,14 +79,18 @@ def test_an_answer_ends_before_a_stop_string(client: openai.OpenAI, is_stream: b
 
 def test_the_same_seed_draws_the_same_answer(client: openai.OpenAI) -> None:
     def ask(seed: int) -> str | None:
-        answer = client.chat.completions.create(model="@champion", messages=ASK, max_tokens=20, temperature=1.5, seed=seed)
+        answer = client.chat.completions.create(
+            model="@champion", messages=ASK, max_tokens=20, temperature=1.5, seed=seed
+        )
         return answer.choices[0].message.content
 
     assert ask(5) == ask(5) != ask(6)
 
 
 def test_several_choices_are_drawn_apart(client: openai.OpenAI) -> None:
-    answer = client.chat.completions.create(model="@champion", messages=ASK, max_tokens=20, temperature=1.5, seed=1, n=3)
+    answer = client.chat.completions.create(
+        model="@champion", messages=ASK, max_tokens=20, temperature=1.5, seed=1, n=3
+    )
     assert len({choice.message.content for choice in answer.choices}) == 3
     assert [choice.index for choice in answer.choices] == [0, 1, 2]
     stream = client.chat.completions.create(

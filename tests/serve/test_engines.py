@@ -91,7 +91,9 @@ class TestEngines:
                 last = together[0][-1]
                 assert last.tokens_in == len(requests[0].prompt or ()) and 1 <= (last.tokens_out or 0) <= 24
                 assert [part.finish for part in together[0] if part.finish] in (["stop"], ["length"])
-                drawn = [text(await whole(engine, asked(engine, temperature=1.2, seed=s, top_p=0.9))) for s in (1, 1, 2)]
+                drawn = [
+                    text(await whole(engine, asked(engine, temperature=1.2, seed=s, top_p=0.9))) for s in (1, 1, 2)
+                ]
                 assert drawn[0] == drawn[1] != drawn[2]
                 found = await whole(engine, asked(engine, num_logprobs=2, max_tokens=5))
                 assert all(len(one.top) == 2 for part in found for one in part.logprobs)
@@ -140,7 +142,9 @@ class TestEngines:
 
         asyncio.run(run())
 
-    def test_it_ends_when_the_gateway_is_killed(self, make: Callable[[], Engine], tmp_path: Path, tiny_base: Path) -> None:
+    def test_it_ends_when_the_gateway_is_killed(
+        self, make: Callable[[], Engine], tmp_path: Path, tiny_base: Path
+    ) -> None:
         kind = type(make()).__name__
         script = (
             "import asyncio, sys\n"
@@ -161,7 +165,7 @@ class TestEngines:
         os.kill(parent.pid, signal.SIGKILL)
         parent.wait()
         parent.stdout.close()
-        gone, alive = psutil.wait_procs(engines, timeout=60)
+        _, alive = psutil.wait_procs(engines, timeout=60)
         assert not alive
 
     def test_a_model_that_is_not_there_fails_its_start(
