@@ -181,13 +181,13 @@ class Desk:
         """Stop listening, pause the running run with a checkpoint, end the worker."""
         self.service.stopping("a checkpoint is saved")
         self.inbox.stop()
-        self.serving.end()
         self.intake.end()
         if self.lane.pause_for_end() is not None:
             self._wait_for_save()
         self.workers.end()
         self.lane.let_go()
         self.workers.collect_end()
+        self.serving.end()
         self.telling.tick()  # what it starts now goes on alone
 
     def _wait_for_save(self) -> None:

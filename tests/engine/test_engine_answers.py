@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import queue
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from stoker.model.generation import generate
 from stoker.model.load import Loaded, load_for_inference
 from stoker.model.tokenizing import encode_prompt
 from stoker.spec.jobs import BaseRef, ModelRef
+from stoker.spec.lab import ModelSpec
 
 FP32 = Hardware(torch.device("cpu"), torch.float32, 1, "eager", False)
 
@@ -103,6 +106,42 @@ def test_one_at_a_time_gives_the_same_logits_as_slots(loaded: Loaded) -> None:
         for token in (5, 6, 7):
             assert torch.allclose(alone.step([token])[0], slots.step([token, 9])[0], atol=1e-4)
         assert (slots.count, alone.count) == (2, 1)
+
+
+@pytest.mark.parametrize("kind", ["adapter", "sliding-window"])
+def test_other_kinds_of_models_answer_as_generate_does(kind: str, loaded: Loaded) -> None:
+    other = with_adapter(loaded) if kind == "adapter" else with_window(loaded)
+    asked = prompts(loaded, 5)
+    wanted = [one.text for one in generate(other, asked, 24, 1)]
+    assert wanted != [one.text for one in generate(loaded, asked, 24, 1)]
+    answering = Answering(other, 4)
+    answering.start()
+    answers = [ask(answering, prompt, 24) for prompt in asked]
+    assert [answer.wait().text for answer in answers] == wanted
+    answering.end()
+    assert isinstance(answering._rows, Alone if kind == "sliding-window" else Slots)
+
+
+def with_adapter(loaded: Loaded) -> Loaded:
+    from stoker.model.adapters import add_adapter
+
+    torch.manual_seed(4)
+    model = add_adapter(copy.deepcopy(loaded.model), ModelSpec(method="lora"), seed=1)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            parameter.data = torch.randn_like(parameter) * 0.1
+    return replace(loaded, model=model.eval(), method="lora")
+
+
+def with_window(loaded: Loaded) -> Loaded:
+    from transformers import MistralConfig, MistralForCausalLM
+
+    config = MistralConfig(
+        vocab_size=2048, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, sliding_window=6, max_position_embeddings=512, initializer_range=0.2,
+    )  # fmt: skip
+    torch.manual_seed(2)
+    return replace(loaded, model=MistralForCausalLM(config).eval())
 
 
 def test_a_cancelled_answer_gives_its_place_to_the_next(loaded: Loaded) -> None:
