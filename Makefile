@@ -78,6 +78,7 @@ bench: setup
 	$(BIN)/python benchmarks/verdict_aa.py
 	$(BIN)/python benchmarks/eta.py
 	$(BIN)/python benchmarks/detectors.py
+	$(BIN)/python benchmarks/serving.py
 
 docs: setup
 	$(BIN)/python -m stoker.cli.reference docs/reference

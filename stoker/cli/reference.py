@@ -75,10 +75,10 @@ def settings_page() -> str:
 def _walk(group: Any, path: str) -> Iterator[tuple[str, Any]]:
     for name, command in group.commands.items():
         here = f"{path} {name}"
+        if not hasattr(command, "commands") or command.invoke_without_command:
+            yield here, command
         if hasattr(command, "commands"):
             yield from _walk(command, here)
-        else:
-            yield here, command
 
 
 def _usage(parameter: Any) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stoker.spec.base import Spec
 
@@ -26,8 +26,9 @@ class ServeSpec(Spec):
     )
     command: str = Field(
         "",
-        description="How an outside server is started: {model}, {port} and {name} are filled in. For example "
-        '"vllm serve {model} --port {port} --served-model-name {name}" or "llama-server -m {model} --port {port}".',
+        description="How an outside server is started; {model}, {port}, {name}, {memory_share} and {max_concurrent} are filled in. "
+        'For example "vllm serve {model} --port {port} --served-model-name {name} --gpu-memory-utilization {memory_share}" '
+        'or "llama-server -m {model} --port {port} --parallel {max_concurrent}".',
     )
     start_seconds: float = Field(
         300.0, gt=0, description="An engine that is not ready after this is given up (seconds)."
@@ -42,9 +43,20 @@ class ServeSpec(Spec):
         description="While a run trains on the one GPU: share it within memory_share, let requests wait, answer on the CPU, "
         "or pause the run while requests come.",
     )
+    pause_seconds: float = Field(
+        60.0, ge=0, description="A run that was paused for requests goes on after so long without one (seconds)."
+    )
     memory_share: float = Field(0.3, gt=0, le=1, description="Share of the GPU's memory an engine may take.")
     keys: Literal["auto", "always", "never"] = Field(
         "auto", description='Whether requests need a key; "auto": when one was made or the address is not loopback.'
     )
     keep_prompts: bool = Field(False, description="Keep prompts and answers with the log of requests.")
     log_days: int = Field(30, ge=0, description="Requests are forgotten after so many days; 0: never.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.engine == "outside" and "{port}" not in self.command:
+            raise ValueError('engine = "outside" needs a command with {port} in it: it says how the server is started')
+        if not self.models or len(set(self.models)) != len(self.models):
+            raise ValueError("models names one model at least, and each once")
+        return self

@@ -35,6 +35,7 @@ from stoker.supervisor.lane import Lane
 from stoker.supervisor.queue import Only
 from stoker.supervisor.reporting import Reporting
 from stoker.supervisor.service import Service
+from stoker.supervisor.serving import Serving
 from stoker.supervisor.telling import Telling
 from stoker.supervisor.trouble import Trouble
 from stoker.supervisor.workers import Workers
@@ -100,6 +101,7 @@ class Desk:
         self.reporting = Reporting(context)
         self.hardware = Hardware(context, self.workers)
         self.telling = Telling(context)
+        self.serving = Serving(context)
 
     def attend(self, stop: threading.Event, is_over: Callable[[], bool] | None = None) -> None:
         """Start, work until `stop` or `is_over`, end. A lost store ends it at once; the worker is left at work."""
@@ -161,6 +163,7 @@ class Desk:
         self.housekeeping.tick()
         if not self.is_alone:
             self.reporting.tick()
+            self.serving.tick()
         self.hardware.tick()
         self.telling.tick()
         return is_changed
@@ -184,6 +187,7 @@ class Desk:
         self.workers.end()
         self.lane.let_go()
         self.workers.collect_end()
+        self.serving.end()
         self.telling.tick()  # what it starts now goes on alone
 
     def _wait_for_save(self) -> None:

@@ -1,0 +1,1 @@
+"""What answers: engine processes behind one seam (`base`), Stoker's own and servers of other projects."""
