@@ -77,7 +77,7 @@ def _at_endpoint(job: BenchJob, model: BenchModel, narrator: Narrator) -> list[s
         narrator.on_message(f"{model.label} on {benchmark}", message)
 
     keys = []
-    for benchmark, key, is_kept in bench_endpoint(job, model, tell):
+    for benchmark, key, is_kept in bench_endpoint(job, model, tell, narrator.say):
         keys.append(key)
         narrator.say(f"{model.label} on {benchmark}: {'has a result' if is_kept else 'done'}")
     return keys
