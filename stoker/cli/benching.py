@@ -52,6 +52,8 @@ def _in_worker(workspace: Workspace, job: BenchJob, narrator: Narrator) -> dict[
     for message in run_task(workspace, job, variables=_variables(job)):
         if message["kind"] == "bench" and message["state"] == "begun":
             subject = f"{message['model']} on {message['benchmark']}"
+        elif message["kind"] == "bench" and message["state"] == "loading":
+            subject = message["model"]
         elif message["kind"] == "bench":
             keys.setdefault(message["model"], []).append(message["key"])
             narrator.say(f"{subject}: {'has a result' if message['is_kept'] else 'done'}")
