@@ -64,6 +64,7 @@ CAUSES: Final[Mapping[str, tuple[Cause, ...]]] = {
         Cause("recovers", ("divergence", "loss-spike", "loss-outlier", "overfitting", "plateau", "accuracy-drop")),
     ),
     # what Stoker did about it; every other code that begins with recovery. joins
+    "recovery.paused": (Cause("joins", ("memory-trend",)), Cause("joins", ("disk",), "lab")),
     "recovery.resumed": (Cause("recovers", ("memory-trend",)),),
     "recovery.gave-up": (Cause("worsens", ("recovery",)),),
     # the disk is the lab's: one cause, however many wait for it

@@ -89,6 +89,17 @@ def test_gradients_that_explode_by_themselves_are_an_incident(lab: Any, tell: An
     assert [one.kind for one in all_of(lab)] == ["gradients-exploding"]
 
 
+def test_a_pause_for_the_disk_is_part_of_what_was_done_about_the_disk(lab: Any, tell: Any) -> None:
+    tell("warn", "non-finite")
+    tell("critical", "disk-low")
+    tell("warn", "recovery.paused", "r1 made room at step 3")
+    tell("info", "disk.free", "there is space again")
+    assert [(one.kind, one.outcome) for one in all_of(lab)][1] == (
+        "disk",
+        "r1 made room at step 3; there is space again",
+    )
+
+
 def test_ended_incidents_are_listed_newest_first_whichever_ended_last(lab: Any, tell: Any) -> None:
     tell("warn", "run.crashed")
     tell("critical", "disk-full")
