@@ -5,13 +5,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stoker-setup
 DEMO ?=
+DATA ?=
+OUT ?= night
 # Compiling every module takes longer than the whole rest; Python compiles those that are used when they are.
 PIP := $(BIN)/python -m pip install -qq --no-compile -c constraints.txt
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_ROOT_USER_ACTION = ignore
 
-.PHONY: help setup demo test lint types chaos corpus bench docs clean
+.PHONY: help setup demo test lint types chaos night corpus bench docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +21,7 @@ help:
 	@echo "make demo    the whole loop, offline: train, evaluate, promote, continue (DEMO='--puzzles 2000' for less)"
 	@echo "make test    format, lint, types, import layers, tests"
 	@echo "make chaos   200 kill -9 at random moments and every fault of tests/chaos/faults.py; writes RELIABILITY.md"
+	@echo "make night   one run through every fault, with real alerts and its report (DATA=FILE.jsonl, OUT=FOLDER); some 20 minutes"
 	@echo "make corpus  the zoo of good files, every malformed one (also under stoker up), planted leaks at full size"
 	@echo "make bench   the figures of benchmarks/RESULTS.md"
 	@echo "make docs    write docs/reference anew"
@@ -55,6 +58,9 @@ types: setup
 
 chaos: setup
 	$(BIN)/pytest tests/chaos --kills 200 --all-faults --record; status=$$?; $(BIN)/python tests/chaos/reliability.py; exit $$status
+
+night: setup
+	$(BIN)/python tests/chaos/night.py $(if $(DATA),--data $(DATA)) --out $(OUT)
 
 corpus: setup
 	$(BIN)/pytest tests/data/test_zoo.py tests/data/test_malformed.py tests/data/test_planted.py \
