@@ -218,7 +218,7 @@ def live_through(night: Night, data: Path) -> list[Told]:
     has_disk = night.disk is not None
     told = [carry_out(night, fault) for fault in FAULTS if fault.needs_disk in (None, has_disk)]
     say(f"step {night.step()}: nothing more is disturbed; waiting for the verdict")
-    night.until(lambda: night.rows("SELECT 1 FROM verdicts"), "the verdict")
+    night.until(lambda: night.rows("SELECT 1 FROM alerts WHERE kind = 'news'"), "the news of the champion")
     night.await_calm()
     return told
 
