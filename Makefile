@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stoker-setup
 DEMO ?=
 TEST_PROCESSES ?= 2
+DATA ?=
+OUT ?= night
 # Compiling every module takes longer than the whole rest; Python compiles those that are used when they are.
 PIP := $(BIN)/python -m pip install -qq --no-compile -c constraints.txt
 
@@ -14,7 +16,7 @@ export PIP_ROOT_USER_ACTION = ignore
 # Where it is set, every process compiles torch and transformers anew, which takes as long as importing them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test lint types chaos corpus bench docs clean
+.PHONY: help setup demo test tools lint types chaos night corpus bench docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -22,6 +24,7 @@ help:
 	@echo "make demo    the whole loop, offline: train, evaluate, promote, continue (DEMO='--puzzles 2000' for less)"
 	@echo "make test    format, lint, types, import layers, tests"
 	@echo "make chaos   200 kill -9, 100 changes of a run, every fault of tests/chaos/faults.py; writes RELIABILITY.md"
+	@echo "make night   one run through every fault, with real alerts and its report (DATA=FILE.jsonl, OUT=FOLDER); some 20 minutes"
 	@echo "make corpus  the zoo of good files, every malformed one (also under stoker up), planted leaks at full size"
 	@echo "make bench   the figures of benchmarks/RESULTS.md"
 	@echo "make docs    write docs/reference anew"
@@ -46,8 +49,14 @@ demo: setup
 	$(BIN)/stoker demo $(DEMO)
 
 # Side by side by whole files, whose fixtures and order stay as they are. Many tests wait for processes of their own.
-test: setup lint types
+test: setup tools lint types
 	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+
+# Programs that tests use besides Python. Where they can't be installed, the tests of the sandbox are skipped.
+tools:
+	@command -v bwrap >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+	  { apt-get install -y -qq bubblewrap >/dev/null 2>&1 || { apt-get update -qq && apt-get install -y -qq bubblewrap; } >/dev/null 2>&1; }; } || \
+	  echo "bubblewrap is not installed: the sandbox of the scorer \"code\" is not tested"
 
 lint: setup
 	$(BIN)/ruff format --check .
@@ -59,6 +68,9 @@ types: setup
 
 chaos: setup
 	$(BIN)/pytest tests/chaos --kills 200 --changes 100 --all-faults --record; status=$$?; $(BIN)/python tests/chaos/reliability.py; exit $$status
+
+night: setup
+	$(BIN)/python tests/chaos/night.py $(if $(DATA),--data $(DATA)) --out $(OUT)
 
 corpus: setup
 	$(BIN)/pytest tests/data/test_zoo.py tests/data/test_malformed.py tests/data/test_planted.py \

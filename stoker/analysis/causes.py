@@ -19,7 +19,7 @@ ALL_KINDS: Final = ()
 class Cause:
     """What an event does.
 
-    `role`: opens an incident of the first of `kinds`, or joins the one that is open; tells of something that is over with
+    `role`: opens an incident of the first of `kinds`, or joins one of them that is open; tells of something that is over with
     the telling, and ends an open incident of `kinds`; worsens the subject's open incident, or opens one; joins the
     subject's open incident, if any; recovers or closes (a person did it) the subject's open incidents of `kinds`, () for
     all. `subject`: "own" is the run, else the evaluation, else the dataset, else the lab; "job" is every run of its job.
@@ -30,8 +30,8 @@ class Cause:
     subject: Subject = "own"
 
 
-def _opens(kind: str, subject: Subject = "own") -> tuple[Cause, ...]:
-    return (Cause("opens", (kind,), subject),)
+def _opens(*kinds: str, subject: Subject = "own") -> tuple[Cause, ...]:
+    return (Cause("opens", kinds, subject),)
 
 
 def _tells(kind: str, subject: Subject = "own") -> tuple[Cause, ...]:
@@ -39,8 +39,8 @@ def _tells(kind: str, subject: Subject = "own") -> tuple[Cause, ...]:
 
 
 _DETECTED = (
-    "loss-spike", "divergence", "loss-outlier", "inverted-loss", "gradients-exploding", "gradients-vanishing", "plateau",
-    "overfitting", "throughput-drop", "memory-trend", "hang", "accuracy-drop", "non-finite",
+    "loss-spike", "divergence", "loss-outlier", "inverted-loss", "gradients-vanishing", "plateau", "overfitting",
+    "throughput-drop", "memory-trend", "hang", "accuracy-drop", "non-finite",
 )  # fmt: skip
 _DISK_GOES_ON = Cause("recovers", ("disk",), "lab")
 _BY_HAND: tuple[Cause, ...] = ()
@@ -48,9 +48,11 @@ _BY_HAND: tuple[Cause, ...] = ()
 CAUSES: Final[Mapping[str, tuple[Cause, ...]]] = {
     **{code: _opens(code) for code in _DETECTED},
     # a run and its worker
-    "run.crashed": _opens("crash"),
-    "run.interrupted": _opens("crash"),
+    "run.crashed": _opens("crash", "hang"),  # a worker that hung is ended, and its run is lost with it
+    "run.interrupted": _opens("crash", "hang"),
     "step.skipped": _opens("non-finite"),
+    "step.refused": _opens("loss-spike"),
+    "gradients-exploding": _opens("gradients-exploding", "loss-spike", "non-finite", "divergence"),
     "run.parked": (Cause("worsens", ("crash",)),),
     "run.failed": (Cause("worsens", ("failed",)),),
     "run.done": (Cause("recovers"), _DISK_GOES_ON),
@@ -62,18 +64,19 @@ CAUSES: Final[Mapping[str, tuple[Cause, ...]]] = {
         Cause("recovers", ("divergence", "loss-spike", "loss-outlier", "overfitting", "plateau", "accuracy-drop")),
     ),
     # what Stoker did about it; every other code that begins with recovery. joins
+    "recovery.paused": (Cause("joins", ("memory-trend",)), Cause("joins", ("disk",), "lab")),
     "recovery.resumed": (Cause("recovers", ("memory-trend",)),),
     "recovery.gave-up": (Cause("worsens", ("recovery",)),),
     # the disk is the lab's: one cause, however many wait for it
-    "disk-low": _opens("disk", "lab"),
-    "disk-full": _opens("disk", "lab"),
+    "disk-low": _opens("disk", subject="lab"),
+    "disk-full": _opens("disk", subject="lab"),
     "checkpoints.removed": (Cause("joins", subject="lab"),),
     "disk.free": (_DISK_GOES_ON,),
     # files and their rows
     "file.rejected": (Cause("tells", ("rejected", "intake"), "dataset"),),
-    "intake.crashed": _opens("intake", "dataset"),
+    "intake.crashed": _opens("intake", subject="dataset"),
     "dataset.ready": (Cause("recovers", ("intake",), "dataset"), _DISK_GOES_ON),
-    "dataset.waiting": (*_opens("waiting", "dataset"), Cause("recovers", ("intake",), "dataset")),
+    "dataset.waiting": (*_opens("waiting", subject="dataset"), Cause("recovers", ("intake",), "dataset")),
     "dataset.approved": (Cause("closes", ("waiting",), "dataset"),),
     "dataset.rolled-back": (Cause("closes", ("waiting",), "dataset"),),
     "dataset.poor": _tells("data", "dataset"),
@@ -97,7 +100,7 @@ CAUSES: Final[Mapping[str, tuple[Cause, ...]]] = {
     "trial.failed": _tells("trial", "lab"),
     "store.put-back": _tells("store", "lab"),
     "report.failed": _tells("report", "lab"),
-    "alerts.unreachable": _opens("notifier", "channel"),
+    "alerts.unreachable": _opens("notifier", subject="channel"),
     "alerts.reachable": (Cause("recovers", ("notifier",), "channel"),),
     # by a person's hand
     "version.rolled-back": _BY_HAND,

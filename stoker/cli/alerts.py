@@ -21,6 +21,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Incidents, 
 IncidentId = Annotated[str, typer.Argument(metavar="ID", help="An incident's id, a prefix of it, or @latest.")]
 _INCIDENT_COLUMNS = ("id", "state", "severity", "kind", "about", "began", "told", "what")
 _CHANNEL_COLUMNS = ("channel", "to", "last sent", "waiting", "state")
+_BRIEF = 80
 
 
 @app.command("list")
@@ -180,9 +181,14 @@ def _channels(spec: AlertsSpec, states: dict[str, dict[str, Any]]) -> list[dict[
 
 def _row(incident: dict[str, Any]) -> tuple[Any, ...]:
     told = ", ".join(dict.fromkeys(f"{a['channel']} {_state(a)}" for a in incident["alerts"]))
-    what = incident["title"] + (f" -> {incident['outcome']}" if incident["outcome"] else "")
+    what = _brief(incident["title"]) + (f" -> {_brief(incident['outcome'])}" if incident["outcome"] else "")
     names = ("id", "state", "severity", "kind", "subject")
     return (*(incident[name] for name in names), ago(incident["opened_at"]), told or "nobody", what)
+
+
+def _brief(text: str) -> str:
+    """Return the beginning of a text, for a row; `alert show` has all of it."""
+    return text if len(text) <= _BRIEF else f"{text[: _BRIEF - 3]}..."
 
 
 def _state(alert: dict[str, Any]) -> str:

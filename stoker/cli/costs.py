@@ -95,7 +95,7 @@ def _prices(reader: Reader) -> CostSpec:
 def _compute(record: Mapping[str, Any]) -> str:
     where = record["device"] or "a device that was not recorded"
     if where == "cpu" and record["threads"]:
-        where = f"the CPU ({record['threads']} threads)"
+        where = f"the CPU ({record['threads']} thread{'' if record['threads'] == 1 else 's'})"
     text = f"{units.duration(record['step_seconds'])} of steps on {where}"
     return f"{text}, {1000 * record['step_seconds'] / record['rows']:.3g} ms an example" if record["rows"] else text
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,9 @@ from stoker.cli.lab import ask_supervisor, current_lab, open_reader
 from stoker.cli.pace import pace
 from stoker.cli.samples import samples
 from stoker.cli.series import series
+
+if TYPE_CHECKING:
+    from stoker.store.reader import Reader
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Runs: list, look at, follow, pause, stop, steer.")
 app.command()(series)
@@ -63,7 +66,7 @@ def show(run: RunId = "@latest", as_json: AsJson = False) -> None:
         cost = {**records[0], **priced(reader, records)[0]} if records else None
         print_json(detail | {"eta": eta.to_json() if eta else None, "cost": cost})
         return
-    curve = reader.series(run_id, ["loss"], points=400)["loss"]["value"] if metrics else []
+    curve = _losses(reader, detail) if metrics else []
     measured = pace(metrics, detail["total_steps"])
     ended = detail["ended_at"]
     print_facts(
@@ -74,7 +77,7 @@ def show(run: RunId = "@latest", as_json: AsJson = False) -> None:
             ("parent", f"v{detail['parent']}" if detail["parent"] else "the base"),
             ("dataset", detail["dataset"]),
             ("step", f"{detail['step']} of {detail['total_steps'] or '?'}"),
-            ("loss", f"{units.loss(detail['loss'])}  {units.sparkline([loss for loss in curve if loss is not None])}"),
+            ("loss", f"{units.loss(detail['loss'])}  {units.sparkline(curve)}"),
             ("speed", f"{units.count(measured.tokens_per_second)} tokens/s" if metrics else None),
             ("ETA", units.eta(eta) if eta else None),
             ("took", units.duration(ended - detail["started_at"]) if ended and detail["started_at"] else None),
@@ -149,6 +152,14 @@ def stop(run: RunId = "@latest") -> None:
 app.command("set")(steering.set_)
 app.command()(steering.skip)
 app.command()(steering.rollback)
+
+
+def _losses(reader: Reader, detail: dict[str, Any]) -> list[float]:
+    """Return a run's losses without those of steps that were refused as spikes: one of them would flatten all others."""
+    refused = {event["data"].get("step") for event in detail["events"] if event["code"] == "step.refused"}
+    found = reader.series(detail["id"], ["loss"], points=400)["loss"]
+    pairs = zip(found["at"], found["value"], strict=True)
+    return [loss for step, loss in pairs if loss is not None and step not in refused]
 
 
 def _steer(intent: str, run: str, what_follows: str) -> None:

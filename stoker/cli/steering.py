@@ -13,6 +13,7 @@ from stoker.cli.lab import ask_supervisor, current_lab, open_reader
 from stoker.errors import InvalidInput, UsageError
 
 _ANSWER_SECONDS = 15.0
+_TOLD_EVENTS = 200
 
 RunId = Annotated[str, typer.Argument(metavar="ID", help="A run's id, a prefix of it, @latest or @best.")]
 
@@ -59,11 +60,12 @@ def skip(run: RunId = "@latest") -> None:
     note(f"{run_id} is left at its next step; the next job goes on")
 
 
-def story(detail: dict[str, Any], limit: int = 40) -> None:
-    """Print what happened to a run, in order."""
-    rows = [(units.clock(event["time"]), event["severity"], event["text"]) for event in detail["events"][-limit:]]
-    if rows:
-        print_table(("time", "severity", "what happened"), rows)
+def story(detail: dict[str, Any]) -> None:
+    """Print what happened to a run, in order: all of it but the oldest of very many."""
+    events = detail["events"][-_TOLD_EVENTS:]
+    print_table(("time", "severity", "what happened"), [(units.clock(one["time"]), one["severity"], one["text"]) for one in events])  # fmt: skip
+    if hidden := len(detail["events"]) - len(events):
+        note(f"{hidden} earlier events are left out; see: stoker run show {detail['id']} --json")
 
 
 def _show_answer(run_id: str, reply: dict[str, Any], *, as_json: bool) -> None:

@@ -17,13 +17,14 @@ _ALERT = ("channel", "kind", "severity", "state", "attempts", "not_before", "hel
 
 
 def incidents(connection: Connection, *, limit: int = 50, since: float = 0.0) -> list[dict[str, Any]]:
-    """Every open incident, then the last `limit` that changed after `since`; the newest of each first."""
+    """Every open incident, the one that changed last first; then the `limit` that ended last after `since`, the newest first."""
     i = t.incidents
     rank = case((i.c.state == "open", 0), else_=1)
     wanted = select(i).where(or_(i.c.state == "open", i.c.updated_at >= since))
     rows = connection.execute(wanted.order_by(rank, i.c.updated_at.desc(), i.c.number.desc())).all()
     num_open = sum(row.state == "open" for row in rows)
-    return [_incident(connection, row) for row in rows[: num_open + limit]]
+    ended = sorted(rows[num_open : num_open + limit], key=lambda row: -row.number)
+    return [_incident(connection, row) for row in [*rows[:num_open], *ended]]
 
 
 def incident_detail(connection: Connection, incident_id: str) -> dict[str, Any]:

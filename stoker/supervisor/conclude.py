@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
+from stoker import units
 from stoker.durable import free_bytes, write_atomic
 from stoker.errors import NotFound
 from stoker.mailbox.journal import JournalReader
@@ -172,7 +173,7 @@ def wait_for_space(context: Context, transaction: Transaction, evaluation_id: st
     set_fields(
         transaction, t.evaluations, evaluation_id, state="queued", not_before=transaction.now + DISK_RETRY_SECONDS
     )  # fmt: skip
-    text = f"{evaluation_id} waits for disk space ({free:,} bytes free at {context.workspace.state})"
+    text = f"{evaluation_id} waits for disk space ({units.size(free)} free at {context.workspace.state})"
     transaction.event("critical", "disk-full", text, evaluation=evaluation_id)
 
 

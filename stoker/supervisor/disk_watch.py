@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from stoker import units
 from stoker.analysis.detectors.machine import disk_low
 from stoker.durable import free_bytes
 from stoker.mailbox import checkpoints
@@ -38,5 +39,5 @@ def ask_for_space(context: Context, transaction: Transaction, run: RunRecord) ->
     if found is None or run.wanted is not None or run.state != "running":
         return
     wanted = int(needed * RESUME_FACTOR)
-    text = f"{free:,} bytes are free at {workspace.state}, {wanted:,} needed"
+    text = f"{units.size(free)} are free at {workspace.state}, {units.size(wanted)} needed"
     ask_to_make_room(transaction, run, "disk-full", wanted, found, text)

@@ -112,7 +112,7 @@ def _apply(transaction: Transaction, event: EventRow, cause: Cause, reopen_secon
     found = _open_incidents(transaction, subjects, any_kind)
     if found:
         return _join(transaction, found[0], event)
-    if earlier := _ended_lately(transaction, subjects[0], cause.kinds, event.time - reopen_seconds, "recovered"):
+    if earlier := _ended_lately(transaction, subjects[0], cause.kinds[:1], event.time - reopen_seconds, "recovered"):
         set_fields(transaction, t.incidents, earlier.id, state="open", outcome=None)
         return _join(transaction, earlier, event)
     return [Change("opened", _open(transaction, event, cause.kinds[0], subjects[0]))]

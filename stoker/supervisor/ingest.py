@@ -123,9 +123,7 @@ def _enter_other(transaction: Transaction, run_id: str, message: Message) -> Non
     elif kind == "quarantined":
         _enter_quarantined(transaction, run_id, message)
     elif kind == "skipped":
-        text = f"{run_id} step {message['step']} was not applied: {message['reason']}"
-        data = {name: message.get(name) for name in ("step", "loss", "grad_norm")}
-        transaction.event("warn", "step.skipped", text, run=run_id, time=message["time"], **data)
+        _enter_skipped(transaction, run_id, message)
     elif kind == "sample":
         _enter_sample(transaction, run_id, message)
     elif kind == "checkpoint":
@@ -157,6 +155,14 @@ def _enter_resumed(transaction: Transaction, run_id: str, message: Message) -> N
     transaction.event("info", "run.resumed", f"{run_id} goes on from step {step}", run=run_id, time=message["time"])
 
 
+def _enter_skipped(transaction: Transaction, run_id: str, message: Message) -> None:
+    """Tell a step that was not applied: not finite (numbers that aren't are null in a message), or refused as a spike."""
+    text = f"{run_id} step {message['step']} was not applied: {message['reason']}"
+    data = {name: message.get(name) for name in ("step", "loss", "grad_norm")}
+    code = "step.skipped" if None in data.values() else "step.refused"
+    transaction.event("warn", code, text, run=run_id, time=message["time"], **data)
+
+
 def _enter_quarantined(transaction: Transaction, run_id: str, message: Message) -> None:
     """Move rows that training can't take from trained to quarantined; the sum of a dataset's rows stays."""
     dataset_id = message["dataset"]
@@ -172,8 +178,13 @@ def _enter_quarantined(transaction: Transaction, run_id: str, message: Message) 
     d: Table = t.datasets
     moved = {"train": d.c.train - num_new, "quarantined": d.c.quarantined + num_new}
     transaction.execute(update(d).where(d.c.id == dataset_id).values(**moved))
-    text = f"{num_new:,} rows of {dataset_id} can't be trained and were quarantined: {message['rows'][0]['reason']}"
-    transaction.event("warn", "rows.quarantined", text, run=run_id, dataset=dataset_id, time=message["time"])
+    code, reason, time = message["rows"][0]["code"], message["rows"][0]["reason"], message["time"]
+    if code == "loss-spike":  # told as what the run did about the spike
+        text = f"{num_new:,} rows of {dataset_id} are put aside for review by {run_id}: {reason}"
+        transaction.event("info", "rows.quarantined", text, dataset=dataset_id, time=time)
+        return
+    text = f"{num_new:,} rows of {dataset_id} can't be trained and were quarantined: {reason}"
+    transaction.event("warn", "rows.quarantined", text, run=run_id, dataset=dataset_id, time=time)
 
 
 def _enter_event(transaction: Transaction, message: Message, **subject: str) -> None:

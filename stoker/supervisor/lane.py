@@ -76,10 +76,19 @@ class Lane:
         self.refresh()
         for found in [found.task for found in self._open if found.task.worker == self._workers.id]:
             schedule.give_again(self._context, self._workers, found)
+            self._tell_found(found)
         for worker in {found.task.worker for found in self._open} - {self._workers.id}:
             self._worker_ended(worker, None)
         with self._context.store.transaction() as transaction:
             recover.resume_after_down(transaction)
+
+    def _tell_found(self, task: AssignmentRecord) -> None:
+        """Say that a run went on while nobody looked after it."""
+        process = self._workers.process
+        if task.kind == "train" and process is not None:
+            text = f"{task.subject} went on while no supervisor ran; worker {task.worker} (process {process.pid}) was found at work"
+            with self._context.store.transaction() as transaction:
+                transaction.event("info", "run.found", text, run=task.subject)
 
     def refresh(self) -> None:
         """Read the open tasks from the store."""

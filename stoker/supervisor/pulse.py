@@ -50,6 +50,8 @@ class Pulse:
             elif message["kind"] == "step":
                 self.phase = "train"
                 self._hear_step(message, now)
+            elif message["kind"] == "change" or message.get("code") == "memory.tight":
+                self.speeds.clear()  # what a step takes from here on is another matter
 
     def wait(self, now: float) -> None:
         """Note that the task waits behind another one: its silence has not begun."""

@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import insert, select
 
+from stoker import units
 from stoker.durable import free_bytes, read_manifest
 from stoker.errors import Damaged, WorkerExit
 from stoker.registry.lines import remember_base
@@ -173,7 +174,8 @@ def _paused(transaction: Transaction, run: RunRecord) -> None:
 def _disk_full(context: Context, transaction: Transaction, run: RunRecord, finished: Message) -> None:
     free = free_bytes(context.workspace.state)
     needed = int(finished.get("needed_bytes") or 0) or LEAST_FREE_BYTES
-    text = f"{run.id} waits for disk space: {needed:,} bytes needed, {free:,} free at {context.workspace.state}"
+    room = f"{units.size(needed)} needed, {units.size(free)} free at {context.workspace.state}"
+    text = f"{run.id} waits for disk space: {room}"
     if run.wanted is not None:
         _paused(transaction, run)
         return

@@ -6,6 +6,7 @@ what follows. It reads the device once a step, and writes one line. What only lo
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -151,6 +152,8 @@ class Conductor(TrainerCallback):  # type: ignore[misc]
             facts.step, facts.loss, facts.grad_norm, is_applied=facts.is_applied, is_last=is_last,
             max_skipped=self._spec.max_skipped_steps,
         )  # fmt: skip
+        if not facts.is_applied:
+            self._tell_skipped(facts)
         if remedies:
             self._is_healed, self.back = True, self._heal(remedies)
         self._limit_loss()
@@ -170,14 +173,16 @@ class Conductor(TrainerCallback):  # type: ignore[misc]
             "step", step=step + 1, total_steps=self.plan.total_steps, loss=loss, learning_rate=facts.learning_rate,
             grad_norm=norm, tokens=facts.tokens, rows=facts.rows, seconds=facts.seconds, epoch=self._epochs[step],
         )  # fmt: skip
-        if is_applied:
-            return facts
-        what = "loss" if loss - loss != 0 else "gradient"
-        reason = f"the {what} is not finite; the step was not applied"
-        if loss > self.loss_limit:
-            reason = f"the loss {loss:.4g} is a spike (limit {self.loss_limit:.4g}); the step was not applied"
-        self._outbox.send("skipped", step=step + 1, reason=reason, loss=loss, grad_norm=norm)
         return facts
+
+    def _tell_skipped(self, facts: StepFacts) -> None:
+        """Say why a step was not applied: after what was found in it, before what is done about it."""
+        loss, norm = facts.loss, facts.grad_norm
+        if math.isfinite(loss) and math.isfinite(norm):
+            reason = f"the loss {loss:.4g} is a spike (limit {self.loss_limit:.4g})"
+        else:
+            reason = f"the {'gradient' if math.isfinite(loss) else 'loss'} is not finite"
+        self._outbox.send("skipped", step=facts.step, reason=reason, loss=loss, grad_norm=norm)
 
     def _not_finite(self) -> Ending | None:
         in_a_row = self.progress.num_skipped_in_a_row

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from stoker.analysis.early_stopping import Gain
 
 _TAIL = 50
+_WORSE = 1.1
+"""A stretch's mean loss is worse beyond this times the best one; harder rows alone stay below."""
 
 
 @dataclass
@@ -79,13 +81,21 @@ class Progress:
         mean = self.loss_sum / self.loss_count if self.loss_count else None
         self.loss_sum, self.loss_count = 0.0, 0
         is_doubtful = bool(self.refused) or self.num_skipped_in_a_row > 0  # the weights may be what is wrong
-        if self.is_new_best and not is_doubtful:
+        if self.is_new_best and not is_doubtful and not self._is_worse(mean):
             self.best_loss, self.best_step, self.is_best_measured = self.measured, self.step, True
         elif mean is None or is_doubtful or self.is_best_measured:
             return mean
         elif self.best_loss is None or mean < self.best_loss:
             self.best_loss, self.best_step = mean, self.step
         return mean
+
+    def _is_worse(self, mean: float | None) -> bool:
+        """Tell whether training fell behind its best stretch before anything was measured.
+
+        The first evaluation has none to compare with: in a run that goes wrong it is no place to go back to.
+        """
+        is_first = not self.is_best_measured and self.best_loss is not None
+        return is_first and mean is not None and mean > _WORSE * cast(float, self.best_loss)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

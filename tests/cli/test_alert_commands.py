@@ -88,6 +88,18 @@ def test_the_list_shows_incidents_with_who_was_told_and_how_channels_fare(stoker
     )
 
 
+def test_a_long_story_is_cut_in_the_list_and_whole_with_its_incident(stoker: Stoker, troubled: Workspace) -> None:
+    store = Store(troubled.store)
+    store.claim()
+    with store.transaction() as tx:
+        tx.event("critical", "run.failed", f"r9 failed: {'so many words ' * 20}at last", run="r9")
+        enter_events(tx, 60.0)
+    store.close()
+    line = next(line for line in stoker("alert", "list").out.splitlines() if line.startswith("i3"))
+    assert "r9 failed: so many" in line and line.rstrip().endswith("...")
+    assert "at last" in " ".join(stoker("alert", "show", "i3").out.split())
+
+
 def test_the_list_has_stable_fields(stoker: Stoker, troubled: Workspace) -> None:
     answer = stoker("alert", "list", "--json").json()
     assert {"incidents", "channels", "mutes", "quiet_hours", "digest_minutes"} <= {*answer}

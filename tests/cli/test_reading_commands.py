@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from stoker.store.series import put_points
+from stoker.store.store import Store
 from stoker.workspace import Workspace
 
 Stoker = Callable[..., Any]
@@ -68,6 +70,43 @@ def test_a_run_shows_its_state_and_loss(stoker: Stoker, history: Workspace) -> N
     text = stoker("run", "show", "r1").out
     assert "main/v1" in text
     assert "2,000 tokens/s" in text
+
+
+def test_the_story_of_a_long_night_has_its_beginning_or_says_that_it_is_cut(stoker: Stoker, history: Workspace) -> None:
+    store = Store(history.store, now=lambda: 1_700_000_000.0)
+    store.claim()
+
+    def happen(first: int, last: int) -> None:
+        with store.transaction() as transaction:
+            for number in range(first, last):
+                transaction.event("warn", "run.crashed", f"crash number {number}.", run="r1")
+
+    happen(0, 100)
+    answer = stoker("run", "show", "r1")
+    assert "crash number 0." in answer.out and "crash number 99." in answer.out and "left out" not in answer.err
+    happen(100, 300)
+    store.close()
+    answer = stoker("run", "show", "r1")
+    assert "crash number 0." not in answer.out and "crash number 299." in answer.out
+    assert "101 earlier events are left out" in answer.err
+
+
+def test_a_loss_that_was_refused_as_a_spike_does_not_flatten_the_curve(stoker: Stoker, history: Workspace) -> None:
+    def curve() -> str:
+        return next(line for line in stoker("run", "show", "r1").out.splitlines() if line.startswith("loss")).split()[
+            -1
+        ]
+
+    before = curve()
+    store = Store(history.store, now=lambda: 1_700_000_000.0)
+    store.claim()
+    with store.transaction() as transaction:
+        put_points(transaction, "r1", [("loss", 4, 400.0)])
+    flat = curve()
+    with store.transaction() as transaction:
+        transaction.event("warn", "step.refused", "r1 step 4 was not applied: a spike", run="r1", step=4)
+    store.close()
+    assert flat != before == curve()
 
 
 def test_a_version_shows_its_verdict_with_the_interval(stoker: Stoker, history: Workspace) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import insert, select
 
 from stoker.analysis.causes import CAUSES, SETTLES_AFTER_STEPS, causes_of
 from stoker.spec.alerting import INCIDENT_KINDS, NEWS_KINDS
+from stoker.store import alert_queries
 from stoker.store import tables as t
 from stoker.store.store import Store, set_fields
 from stoker.supervisor import incidents
@@ -61,6 +62,52 @@ def test_other_subjects_and_other_kinds_are_other_incidents(lab: Any, tell: Any)
     tell("warn", "run.crashed", run="r2")
     tell("warn", "loss-spike")
     assert [(one.kind, one.subject) for one in all_of(lab)] == [("crash", "r1"), ("crash", "r2"), ("loss-spike", "r1")]
+
+
+def test_a_hang_and_the_crash_that_ends_it_are_one_cause_and_a_later_crash_is_another(lab: Any, tell: Any) -> None:
+    at_step(lab, 40)
+    assert tell("critical", "hang", "the worker stands still") == ["opened"]
+    assert tell("warn", "recovery.worker-ended", "worker 7 was ended") == []
+    assert tell("warn", "run.crashed", "r1 lost its worker") == []
+    assert at_step(lab, 41) == ["recovered"]
+    assert [(one.kind, one.num_events, one.severity) for one in all_of(lab)] == [("hang", 3, "critical")]
+    assert tell("warn", "run.crashed", "killed") == ["opened"]
+    assert [(one.kind, one.state) for one in all_of(lab)] == [("hang", "recovered"), ("crash", "open")]
+
+
+def test_a_batch_that_spikes_is_one_cause(lab: Any, tell: Any) -> None:
+    tell("warn", "loss-spike", "the loss is 379")
+    tell("warn", "gradients-exploding", "the norm is 115")
+    tell("warn", "step.refused", "step 126 was not applied")
+    tell("warn", "recovery.batch-quarantined", "2 rows are put aside")
+    tell("info", "rows.quarantined", "2 rows are put aside", run=None, dataset=f"d{1:012x}")
+    assert [(one.kind, one.num_events) for one in all_of(lab)] == [("loss-spike", 4)]
+
+
+def test_gradients_that_explode_by_themselves_are_an_incident(lab: Any, tell: Any) -> None:
+    assert tell("warn", "gradients-exploding") == ["opened"]
+    assert [one.kind for one in all_of(lab)] == ["gradients-exploding"]
+
+
+def test_a_pause_for_the_disk_is_part_of_what_was_done_about_the_disk(lab: Any, tell: Any) -> None:
+    tell("warn", "non-finite")
+    tell("critical", "disk-low")
+    tell("warn", "recovery.paused", "r1 made room at step 3")
+    tell("info", "disk.free", "there is space again")
+    assert [(one.kind, one.outcome) for one in all_of(lab)][1] == (
+        "disk",
+        "r1 made room at step 3; there is space again",
+    )
+
+
+def test_ended_incidents_are_listed_newest_first_whichever_ended_last(lab: Any, tell: Any) -> None:
+    tell("warn", "run.crashed")
+    tell("critical", "disk-full")
+    tell("info", "disk.free")
+    tell("info", "run.done")
+    tell("warn", "run.crashed", run="r2")
+    with lab.store.transaction() as tx:
+        assert [one["id"] for one in alert_queries.incidents(tx.connection)] == ["i3", "i2", "i1"]
 
 
 def test_a_full_disk_is_one_cause_whoever_waits_for_it(lab: Any, tell: Any) -> None:

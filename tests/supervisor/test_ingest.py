@@ -105,14 +105,27 @@ def test_rows_quarantined_in_training_move_and_the_sum_stays(lab: Any) -> None:
     assert lab.codes.count("rows.quarantined") == 1
 
 
+def test_rows_of_a_spike_are_told_by_the_run_and_noted_with_their_dataset(lab: Any) -> None:
+    start(lab)
+    dataset = f"d{1:012x}"
+    rows = [{"row": "aa", "line": 3, "code": "loss-spike", "reason": "the loss of step 3 was a spike"}]
+    lab.outbox("r1", 1).send("quarantined", dataset=dataset, rows=rows)
+    read(lab)
+    with lab.store.transaction() as tx:
+        [event] = tx.rows(select(t.events).where(t.events.c.code == "rows.quarantined"))
+        assert queries.dataset_detail(tx.connection, dataset)["quarantined"] == 1
+    assert (event.severity, event.run, event.dataset) == ("info", None, dataset)
+
+
 def test_a_step_that_was_not_applied_and_a_damaged_checkpoint_become_events(lab: Any) -> None:
     start(lab)
     outbox = lab.outbox("r1", 1)
     outbox.send("skipped", step=3, reason="the gradient is not finite", loss=float("nan"), grad_norm=float("inf"))
+    outbox.send("skipped", step=4, reason="the loss 380 is a spike (limit 7.9)", loss=380.0, grad_norm=115.0)
     outbox.send("damaged", folder="step-00000002", file="weights.safetensors", reason="its SHA-256 differs")
     outbox.send("checkpoint", step=4, folder="x", seconds=0.1, bytes=10, is_best=False, loss=1.0)
     read(lab)
-    assert {"step.skipped", "checkpoint.damaged"} <= set(lab.codes)
+    assert [code for code in lab.codes if "." in code][-3:] == ["step.skipped", "step.refused", "checkpoint.damaged"]
     assert lab.run("r1", "checkpoint_step") == 4
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from sqlalchemy import insert, select
 
 from stoker.errors import WorkerExit
+from stoker.locks import process_started_at
 from stoker.mailbox import worker_box
 from stoker.registry import versions
 from stoker.registry.lines import line_for
@@ -131,6 +133,16 @@ def test_a_run_whose_worker_is_gone_at_the_start_is_planned_again(lab: Any, work
     assert open_tasks(lab) == [] and "run.crashed" in lab.codes
     with lab.store.transaction() as tx:
         assert tx.scalar(select(t.workers.c.state)) == "ended"
+
+
+def test_a_run_that_went_on_without_a_supervisor_says_so(lab: Any, workers: Workers) -> None:
+    lab.dataset()
+    schedule.begin_next(lab.context, workers)
+    began = process_started_at(os.getpid())
+    assert began is not None
+    worker_box.write_card(lab.workspace.worker("w1"), worker_box.WorkerCard(os.getpid(), began, 0))
+    Lane(lab.context, Workers(lab.context)).recover()
+    assert lab.codes.count("run.found") == 1 and "run.crashed" not in lab.codes
 
 
 def test_a_run_that_finished_while_nobody_listened_is_concluded_at_the_start(lab: Any, workers: Workers) -> None:

@@ -215,6 +215,17 @@ def test_a_run_grown_slow_is_told_once_and_left_alone(lab: Any, lane: Lane) -> N
     assert (data["now"], data["before"]) == (250.0, 1000.0)
 
 
+def test_a_run_that_was_made_slower_is_not_told_to_be_slow(lab: Any, lane: Lane) -> None:
+    voice = lab.outbox("r1", 1)
+    for step in range(1, 65):
+        if step == 40:
+            voice.event("warn", "memory.tight", "activations are computed again", step=step)
+        voice.send("step", step=step, loss=1.0, seconds=1.0 if step < 40 else 4.0, tokens=1000, rows=1)
+    lane.listen()
+    look(lab, lane, times=5)
+    assert "memory.tight" in lab.codes and "throughput-drop" not in lab.codes
+
+
 def test_marks_that_would_swing_are_refused() -> None:
     with pytest.raises(ValidationError, match="paused again at once"):
         GuardSpec(memory_share=0.8, memory_resume_share=0.9)
