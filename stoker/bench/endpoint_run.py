@@ -8,7 +8,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -146,10 +146,14 @@ def _ask_all(
     questions: Sequence[Question], ask: Callable[[Question], Any], keep: Callable[[Question, Any], None], given: _Given,
     tell: Callable[[int, int], None],
 ) -> None:  # fmt: skip
-    """Ask the first alone, since what is wrong with it is wrong with all; then several at once."""
+    """Ask the first alone, since what is wrong with it is wrong with all; then several at once.
+
+    When one fails, those under way are waited for and kept, no other is asked, and the failure is raised.
+    """
     tell(0, len(questions))
     executor = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="ask")
     done = 0
+    failure: EndpointError | None = None
     try:
         for part in (questions[:1], questions[1:]):
             asked: dict[Future[Any], Question] = {executor.submit(ask, question): question for question in part}
@@ -159,8 +163,16 @@ def _ask_all(
                     keep(question, future.result())
                 except Refused as refusal:
                     given.refused[question.id] = f"refused by the endpoint: {refusal.what}"
+                except EndpointError as error:
+                    failure = failure or error
+                    executor.shutdown(wait=False, cancel_futures=True)
+                    continue
+                except CancelledError:
+                    continue
                 done += 1
                 tell(done, len(questions))
+            if failure is not None:
+                raise failure
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
 

@@ -6,13 +6,12 @@ import datetime
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
-from conftest import Stoker
 
 from stoker.cli.durations import moment, seconds
 from stoker.errors import UsageError
@@ -21,6 +20,8 @@ from stoker.serve.errors import ApiError
 from stoker.serve.feedback import Feedback, keep_feedback
 from stoker.spec.serving import ServeSpec
 from stoker.workspace import Workspace
+
+Stoker = Callable[..., Any]
 
 
 @pytest.fixture
