@@ -1,7 +1,7 @@
 """Requests answered together in a thread of their own: each joins when there is a place and leaves when it is done.
 
-On two CPU cores transformers' own continuous batching made 0.6 to 0.7 of the tokens a second that plain batches of 16 make
-(see docs/serving.md); it also has no seed of a request's own and no other tokens' log-probabilities. So the batch is the
+On a CPU transformers' own continuous batching made 0.6 to 0.7 of the tokens per core-second that plain batches of 16 make
+(docs/serving.md); it also has no seed of a request's own and no other tokens' log-probabilities. So the batch is the
 project's own over the model's forward (`rows`), the one step that `stoker.model.generation` takes too: greedy answers are
 those of `stoker generate`.
 """
