@@ -76,19 +76,21 @@ class Lane:
         self.refresh()
         for found in [found.task for found in self._open if found.task.worker == self._workers.id]:
             schedule.give_again(self._context, self._workers, found)
-            self._tell_found(found)
         for worker in {found.task.worker for found in self._open} - {self._workers.id}:
             self._worker_ended(worker, None)
+        self._tell_found()
         with self._context.store.transaction() as transaction:
             recover.resume_after_down(transaction)
 
-    def _tell_found(self, task: AssignmentRecord) -> None:
-        """Say that a run went on while nobody looked after it."""
+    def _tell_found(self) -> None:
+        """Say that a run went on while nobody looked after it, after what its worker said meanwhile."""
+        self.listen()
         process = self._workers.process
-        if task.kind == "train" and process is not None:
-            text = f"{task.subject} went on while no supervisor ran; worker {task.worker} (process {process.pid}) was found at work"
-            with self._context.store.transaction() as transaction:
-                transaction.event("info", "run.found", text, run=task.subject)
+        for task in [found.task for found in self._open if found.task.kind == "train"]:
+            if process is not None and task.worker == self._workers.id:
+                text = f"{task.subject} went on while no supervisor ran; worker {task.worker} (process {process.pid}) was found at work"
+                with self._context.store.transaction() as transaction:
+                    transaction.event("info", "run.found", text, run=task.subject)
 
     def refresh(self) -> None:
         """Read the open tasks from the store."""

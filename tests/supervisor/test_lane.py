@@ -141,8 +141,11 @@ def test_a_run_that_went_on_without_a_supervisor_says_so(lab: Any, workers: Work
     began = process_started_at(os.getpid())
     assert began is not None
     worker_box.write_card(lab.workspace.worker("w1"), worker_box.WorkerCard(os.getpid(), began, 0))
+    voice = lab.outbox("r1", 1)
+    voice.send("started", pid=1, started_at=0.0, resumed_from=None)
+    voice.event("info", "best-so-far", "said while nobody listened")
     Lane(lab.context, Workers(lab.context)).recover()
-    assert lab.codes.count("run.found") == 1 and "run.crashed" not in lab.codes
+    assert lab.codes[-2:] == ["best-so-far", "run.found"] and "run.crashed" not in lab.codes
 
 
 def test_a_run_that_finished_while_nobody_listened_is_concluded_at_the_start(lab: Any, workers: Workers) -> None:
