@@ -65,7 +65,7 @@ def comparison_page(facts: ComparisonFacts) -> str:
         pairs=[(pair, _rows(lines)) for pair, lines in pairs(compared)],
         nlls=[(pair, rows) for pair, lines in pairs(compared) if (rows := nll_rows(lines))],
         scales=[_scale(scores) for scores in _by_benchmark(compared.scores)],
-        costs=[cost for cost in map(lambda kind: _cost(compared.models, *kind), _COSTS) if cost.rows],
+        costs=[cost for cost in (_cost(compared.models, *kind) for kind in _COSTS) if cost.rows],
         items=[(one, [(given, score(given.score, one.metric)) for given in one.given]) for one in facts.disagreements],
         missing=compared.missing,
         notes=compared.notes,
