@@ -14,6 +14,7 @@ from typing import Any
 from stoker.bench.endpoint import Endpoint, EndpointError, Refused, Reply
 from stoker.bench.questions import Question, QuestionSet, question_set
 from stoker.bench.results import Asked, Effort, Measured, choose, make_result
+from stoker.bench.scorers import job_scorers
 from stoker.mailbox.answers import Answer, AnswerBook, Likelihood
 from stoker.mailbox.benches import RESULT, write_bench
 from stoker.spec.jobs import BenchJob, BenchModel, EndpointRef
@@ -31,10 +32,10 @@ def bench_endpoint(job: BenchJob, model: BenchModel, tell: Tell) -> Iterator[tup
     """Yield (benchmark, key, was there before) of each result; `tell` hears how many questions are done of how many."""
     assert model.endpoint is not None
     identity = identity_of(model.endpoint)
-    endpoint = Endpoint(model.endpoint, job.root)
+    endpoint, scorers = Endpoint(model.endpoint, job.root), job_scorers(job)
     try:
         for path in job.benchmarks:
-            asked = Asked(model, identity, question_set(path, job.settings), {"conditions": _CONDITIONS})
+            asked = Asked(model, identity, question_set(path, job.settings, scorers), {"conditions": _CONDITIONS})
             name = asked.questions.name
             is_kept = (job.output / asked.key / RESULT).is_file() and not job.again
             if not is_kept:

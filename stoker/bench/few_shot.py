@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from stoker.data.benchmarks import Benchmark, Item
+from stoker.data.benchmarks import Benchmark, Item, read_benchmark, read_item
+from stoker.data.findings import RowProblem
 from stoker.data.rows import Message, Row
 from stoker.data.sealing.overlap import near_each_other
-from stoker.errors import InvalidInput
+from stoker.errors import DataError, InvalidInput
 from stoker.spec.jobs import BenchSettings
 
 SHOWN = "shown as an example"
@@ -29,7 +31,28 @@ class Drawn:
     left_out: dict[str, str]
 
 
-def draw(benchmark: Benchmark, settings: BenchSettings) -> Drawn:
+def examples_of(path: Path, benchmark: Benchmark) -> list[Item]:
+    """Return the examples that the benchmark in `path` brings: of the file that its header names, and in the header."""
+    header, found = benchmark.header, []
+    if header.shots_from:
+        source = path.parent / header.shots_from
+        if not source.is_file():
+            raise DataError(
+                f"benchmark {benchmark.name}: shots_from = {header.shots_from!r}: no such file",
+                "it is relative to the benchmark", "mend its header",
+            )  # fmt: skip
+        found += read_benchmark(source).items
+    for place, value in enumerate(header.examples, start=1):
+        try:
+            found.append(read_item(value, place, ""))
+        except RowProblem as problem:
+            raise DataError(
+                f"benchmark {benchmark.name}, example {place}: {problem.reason}", problem.code, problem.remedy
+            ) from None
+    return found
+
+
+def draw(benchmark: Benchmark, settings: BenchSettings, brought: Sequence[Item] = ()) -> Drawn:
     """Draw the tested items and the examples; InvalidInput when there are fewer examples than asked for.
 
     A limit leaves the items whose id hashes lowest with the seed, so a larger limit only adds items. Without examples of its own the
@@ -39,8 +62,8 @@ def draw(benchmark: Benchmark, settings: BenchSettings) -> Drawn:
     limit = min(settings.limit or len(order), len(order))
     if not settings.shots:
         return Drawn(_in_file_order(benchmark, order[:limit]), [], {})
-    if benchmark.examples:
-        tested, candidates = order[:limit], _shuffled(benchmark.examples, settings.seed)
+    if brought:
+        tested, candidates = order[:limit], _shuffled(brought, settings.seed)
         _require(settings.shots, len(candidates), f"benchmark {benchmark.name} brings {len(candidates)} examples")
     else:
         room = len(order) - settings.shots
@@ -49,7 +72,7 @@ def draw(benchmark: Benchmark, settings: BenchSettings) -> Drawn:
         candidates = order[len(tested) :][::-1]
     near = near_each_other([item.row for item in candidates], [item.row for item in tested])
     examples = sorted(candidates, key=lambda item: item.row.id in near)[: settings.shots]
-    left_out = {} if benchmark.examples or settings.limit else {item.id: SHOWN for item in examples}
+    left_out = {} if brought or settings.limit else {item.id: SHOWN for item in examples}
     bad = {row_id for item in examples for row_id in near.get(item.row.id, ())}
     left_out |= {item.id: NEAR_SHOWN for item in tested if item.row.id in bad}
     return Drawn(_in_file_order(benchmark, tested), examples, left_out)

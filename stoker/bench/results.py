@@ -17,8 +17,10 @@ import numpy as np
 import orjson
 
 from stoker.analysis.scorers import NLL
+from stoker.analysis.scorers.choice import LETTERS, choices_of, chosen
 from stoker.analysis.statistics import mean_interval
-from stoker.bench.questions import Method, Question, QuestionSet
+from stoker.bench.questions import Question, QuestionSet, options_of
+from stoker.data.benchmark_header import Method
 from stoker.mailbox.benches import BenchItem, BenchResult
 from stoker.spec.jobs import BenchModel
 from stoker.spec.lab import EvaluateSpec
@@ -93,6 +95,7 @@ def make_result(
         metrics=dict(questions.scorer.metrics),
         n=len(values),
         scores=_means(scored, questions.scorer.metrics),
+        corpus=_corpus(questions, items),
         low=low,
         high=high,
         by_category=by_category(scored, primary),
@@ -128,13 +131,13 @@ def by_category(scored: Sequence[BenchItem], primary: str) -> dict[str, dict[str
 
 
 def choose(log_probabilities: Sequence[float], options: Sequence[str], method: Method) -> tuple[str, float]:
-    """Return the likeliest option and its share among them (softmax); normalised by each option's characters.
+    """Return the likeliest option and its share among them (softmax); normalised by each option's bytes.
 
-    The first among equals, as numpy's argmax in lm-evaluation-harness (`acc` and `acc_norm`).
+    The first among equals, as in lm-evaluation-harness (`acc` and `acc_bytes`).
     """
     totals = np.array(log_probabilities, dtype=np.float64)
     if method == "likelihood-normalised":
-        totals = totals / np.array([len(option) for option in options])
+        totals = totals / np.array([len(option.encode()) for option in options])
     weights = np.exp(totals - totals.max())
     place = int(np.argmax(totals))
     return options[place], float(weights[place] / weights.sum())
@@ -149,12 +152,35 @@ def _item(questions: QuestionSet, question: Question, found: Measured | None) ->
     if left_out is not None:
         return BenchItem(**common, left_out=left_out)
     assert found is not None, "every question that is asked was measured"
-    given = found.answer if found.answer is not None else found.choice
-    scores = {} if given is None else questions.scorer.score(question.meta, question.expected, given)
     return BenchItem(
-        **common, answer=found.answer, finished=found.is_finished, scores=scores, nll=found.nll,
-        tokens=found.num_tokens, choice=found.choice, confidence=found.confidence,
+        **common, answer=found.answer, finished=found.is_finished, scores=_scores(questions, question, found),
+        nll=found.nll, tokens=found.num_tokens, choice=_choice(question, found), confidence=found.confidence,
     )  # fmt: skip
+
+
+def _scores(questions: QuestionSet, question: Question, found: Measured) -> dict[str, float]:
+    if found.choice is not None:  # by its letter, which no option's text can be taken for
+        given = LETTERS[question.options.index(found.choice)]
+        return questions.scorer.score(question.meta, question.expected, given)
+    if found.answer is None:
+        return {}
+    return questions.scorer.score(question.meta, question.expected, found.answer)
+
+
+def _choice(question: Question, found: Measured) -> str | None:
+    """Return the option that was chosen, or that the answer names, in the words of the expected answer."""
+    if found.choice is not None or found.answer is None:
+        return found.choice
+    options = options_of(question.meta, question.expected)
+    place = chosen(choices_of(question.meta), found.answer) if options else None
+    return None if place is None else options[place]
+
+
+def _corpus(questions: QuestionSet, items: Sequence[BenchItem]) -> dict[str, float]:
+    told = [
+        (item.meta, item.expected, item.answer) for item in items if item.left_out is None and item.answer is not None
+    ]
+    return questions.scorer.corpus(told) if questions.scorer.corpus is not None and told else {}
 
 
 def _value(item: BenchItem, metric: str) -> float | None:

@@ -147,6 +147,7 @@ def _paths(workspace: Workspace, names: list[str]) -> list[Path]:
 
 
 def _list(workspace: Workspace, *, as_json: bool) -> None:
+    from stoker.bench.few_shot import examples_of
     from stoker.cli.bench_table import print_benchmarks
     from stoker.data.benchmarks import read_benchmark
     from stoker.mailbox.benches import read_benches
@@ -159,8 +160,9 @@ def _list(workspace: Workspace, *, as_json: bool) -> None:
         found.append(
             {
                 "name": benchmark.name, "items": len(benchmark.items), "scorer": benchmark.scorer,
-                "method": benchmark.method, "categories": categories, "examples": len(benchmark.examples),
-                "description": benchmark.description, "sha256": benchmark.sha256,
+                "method": benchmark.header.method, "categories": categories,
+                "examples": len(examples_of(path, benchmark)), "description": benchmark.header.description,
+                "licence": benchmark.header.licence, "sha256": benchmark.sha256,
                 "results": sum(result.benchmark == benchmark.name for result in results),
             }
         )  # fmt: skip

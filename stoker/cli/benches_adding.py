@@ -30,8 +30,9 @@ def add_benchmark(
     target = workspace.benchmarks / f"{name}.jsonl"
     if target.exists() and not replace:
         raise NotAllowed(f"there is a benchmark {name}", "a benchmark is frozen", "choose another --name, or --replace")
-    lines = [f"{key} = {orjson.dumps(value).decode()}" for key, value in {"scorer": scorer, **options}.items()]
+    lines = [f"scorer = {orjson.dumps(scorer).decode()}"]
     lines += [f"system = {orjson.dumps(system).decode()}"] if system else []
+    lines += ["[options]", *(f"{key} = {orjson.dumps(value).decode()}" for key, value in options.items())]
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch) / target.name
         shutil.copyfile(file, copy)

@@ -19,9 +19,10 @@ def run_benches(workspace: Workspace, job: BenchJob) -> list[BenchResult]:
     Everything that can be wrong with a benchmark is found before a model is loaded. Progress goes to stderr.
     """
     from stoker.bench.questions import question_set
+    from stoker.bench.scorers import job_scorers
 
     for path in job.benchmarks:
-        question_set(path, job.settings)
+        question_set(path, job.settings, job_scorers(job))
     loaded = tuple(model for model in job.models if model.endpoint is None)
     keys: dict[str, list[str]] = {}
     try:
@@ -48,9 +49,7 @@ def _in_worker(workspace: Workspace, job: BenchJob, narrator: Narrator) -> dict[
 
     keys: dict[str, list[str]] = {}
     subject = job.models[0].label
-    keys_of_endpoints = [model.endpoint.key for model in job.models if model.endpoint is not None]
-    variables = [key.removeprefix("env:") for key in keys_of_endpoints if key.startswith("env:")]
-    for message in run_task(workspace, job, variables=variables):
+    for message in run_task(workspace, job, variables=_variables(job)):
         if message["kind"] == "bench" and message["state"] == "begun":
             subject = f"{message['model']} on {message['benchmark']}"
         elif message["kind"] == "bench":
@@ -59,6 +58,15 @@ def _in_worker(workspace: Workspace, job: BenchJob, narrator: Narrator) -> dict[
         else:
             narrator.on_message(subject, message)
     return keys
+
+
+def _variables(job: BenchJob) -> list[str]:
+    """Return the names of the environment variables that hold keys of endpoints and of judges."""
+    from stoker.data.benchmark_header import read_header
+
+    references = [model.endpoint.key for model in job.models if model.endpoint is not None]
+    references += [str(read_header(path).options.get("key", "")) for path in job.benchmarks]
+    return [reference.removeprefix("env:") for reference in references if reference.startswith("env:")]
 
 
 def _at_endpoint(job: BenchJob, model: BenchModel, narrator: Narrator) -> list[str]:

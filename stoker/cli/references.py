@@ -6,15 +6,13 @@ adapter_config.json names), or a model behind an OpenAI-compatible API ("http://
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from stoker.errors import InvalidInput, NotFound, UsageError
+from stoker.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
-    from stoker.spec.jobs import BaseRef, BenchModel, EndpointRef, ModelRef
+    from stoker.spec.jobs import BaseRef, BenchModel, ModelRef
     from stoker.store.reader import Reader
     from stoker.workspace import Workspace
 
@@ -22,7 +20,7 @@ _ADAPTER, _CONFIG, _ADAPTER_WEIGHTS = "adapter_config.json", "config.json", "ada
 
 
 def model_ref(reader: Reader, reference: str) -> ModelRef:
-    """Return the model that `reference` means; "base" is the base of the settings. Endpoints: see `endpoint_ref`."""
+    """Return the model that `reference` means; "base" is the base of the settings. Endpoints: see `stoker.bench.address`."""
     workspace = reader.workspace
     if reference == "base":
         return _lab_base(workspace)
@@ -37,6 +35,7 @@ def bench_model(reader: Reader, reference: str, key: str = "") -> BenchModel:
 
     `key` is where the API key of an endpoint is: env:NAME or file:PATH.
     """
+    from stoker.bench.address import endpoint_ref, is_endpoint
     from stoker.spec.jobs import BenchModel, DatasetRef
 
     if is_endpoint(reference):
@@ -55,44 +54,6 @@ def bench_model(reader: Reader, reference: str, key: str = "") -> BenchModel:
         if reader.workspace.dataset(id).is_dir()
     )
     return BenchModel(source="version", model=ref, trained=trained)
-
-
-def is_endpoint(reference: str) -> bool:
-    """Tell whether these are the words for a model behind an API."""
-    return re.match(r"https?://", reference, re.IGNORECASE) is not None
-
-
-def endpoint_ref(reference: str, key: str = "") -> EndpointRef:
-    """Return the endpoint that "http://host:port/v1#name" means; UsageError when a part is missing or a secret is in it."""
-    from stoker.spec.jobs import EndpointRef
-
-    address, _, name = reference.partition("#")
-    try:
-        parts = urlsplit(address)
-        host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise UsageError(f"{address} is no address ({error})", "", "write http://HOST:PORT/v1#MODEL") from None
-    if parts.password or parts.username or parts.query:
-        raise UsageError(
-            f"the address of {host} holds a name, a password or a query", "results are filed under the address",
-            "leave it out and give the key with --key env:NAME",
-        )  # fmt: skip
-    if not host:
-        raise UsageError(f"{reference} names no host", "", "write http://HOST:PORT/v1#MODEL")
-    if not name:
-        raise UsageError(
-            f"{reference} names no model", "an endpoint may serve several",
-            f"add #NAME; the names are at {address.rstrip('/')}/models",
-        )  # fmt: skip
-    if key and not re.fullmatch(r"env:[A-Za-z_][A-Za-z0-9_]*|file:.+", key):
-        raise UsageError(
-            "the key is not a reference", "a key on a command line is seen by every user of the machine",
-            "put it into a variable and write --key env:NAME, or into a file and write --key file:PATH",
-        )  # fmt: skip
-    url = address.rstrip("/")
-    netloc = f"{host}:{port}" if port else host
-    label = f"{parts.scheme.lower()}://{netloc}{urlsplit(url).path}#{name}"
-    return EndpointRef(label=label, url=url, model=name, key=key)
 
 
 def model_folder(reference: str) -> Path | None:

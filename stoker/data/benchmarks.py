@@ -1,20 +1,19 @@
 """Benchmarks: frozen items and the scorer that marks them, `benchmarks/NAME.jsonl` with an optional `NAME.toml`.
 
-A line holds prompt (or messages) and answer, and may hold category, id and meta (what a task's own scorer needs).
-The header may set scorer, method, system, description and licence, and bring solved examples to show before a question:
-`[[examples]]` or the file that `shots_from` names. An item is never changed or skipped: a line that can't be used is an
-error that names it.
+A line holds prompt (or messages) and answer, and may hold category, id, choices (for the scorer of that name), aliases
+(other right answers) and meta (what a scorer needs besides). `benchmark_header.py` says what the header may hold. An
+item is never changed or skipped: a line that can't be used is an error that names it.
 """
 
 from __future__ import annotations
 
 import tempfile
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from stoker.data.benchmark_header import Header, read_header
 from stoker.data.findings import FileRefused, RowProblem
 from stoker.data.formats.recognise import convert
 from stoker.data.reading.readers import open_file, read_records
@@ -24,9 +23,7 @@ from stoker.durable import sha256_file
 from stoker.errors import DataError
 from stoker.spec.lab import IntakeSpec
 
-SCORERS = ("exact", "normalised", "number", "f1", "nll", "syllo")
-METHODS = ("generation", "likelihood", "likelihood-normalised")
-_HEADER_KEYS = frozenset({"scorer", "description", "system", "licence", "method", "shots_from"})
+_META_KEYS = ("choices", "aliases")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +39,16 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """The items in file order; `sha256` is that of the items file. `examples` may be shown before a question.
-
-    By "likelihood" nothing is generated: the likeliest of an item's options (meta `choices`) is the answer.
-    """
+    """The items in file order; `sha256` is that of the items file."""
 
     name: str
-    scorer: str
+    header: Header
     items: list[Item]
     sha256: str
-    description: str = ""
-    examples: list[Item] = field(default_factory=list)
-    method: Literal["generation", "likelihood", "likelihood-normalised"] = "generation"
+
+    @property
+    def scorer(self) -> str:
+        return self.header.scorer
 
 
 def _records(path: Path, spec: IntakeSpec) -> Iterator[Record]:
@@ -64,28 +59,7 @@ def _records(path: Path, spec: IntakeSpec) -> Iterator[Record]:
 
 def read_benchmark(path: Path) -> Benchmark:
     """Read a benchmark; DataError names the file and line of the first thing that is wrong."""
-    header = _read_header(path.with_suffix(".toml"))
-    items = _read_items(path, header.get("system"))
-    return Benchmark(
-        path.stem, header.get("scorer", "normalised"), items, sha256_file(path), header.get("description", ""),
-        _examples(path, header), header.get("method", "generation"),
-    )  # fmt: skip
-
-
-def _examples(path: Path, header: dict[str, Any]) -> list[Item]:
-    if "shots_from" in header:
-        source = path.parent / header["shots_from"]
-        if not source.is_file():
-            raise DataError(f"{path.with_suffix('.toml')}: shots_from = {header['shots_from']!r}: no such file",
-                            "it is relative to the benchmark", "mend that line")  # fmt: skip
-        return _read_items(source, header.get("system"))
-    try:
-        return [_item(value, place, header.get("system")) for place, value in enumerate(header.get("examples", ()), 1)]
-    except RowProblem as problem:
-        raise _error(path.with_suffix(".toml"), 0, f"an example: {problem.reason}", problem.remedy) from None
-
-
-def _read_items(path: Path, system: str | None) -> list[Item]:
+    header = read_header(path)
     spec = IntakeSpec()
     items: list[Item] = []
     lines: dict[str, int] = {}
@@ -93,7 +67,7 @@ def _read_items(path: Path, system: str | None) -> list[Item]:
         for record in _records(path, spec):
             if record.problem is not None:
                 raise record.problem
-            item = _item(record.value, record.line, system)
+            item = read_item(record.value, record.line, header.system)
             if item.id in lines:
                 raise _error(
                     path, record.line, f"the id {item.id} is on line {lines[item.id]} too", "give each its own"
@@ -104,37 +78,33 @@ def _read_items(path: Path, system: str | None) -> list[Item]:
         raise _error(path, record.line, f"{problem.code}: {problem.reason}", problem.remedy) from None
     except FileRefused as refusal:
         raise DataError(f"benchmark {refusal.what}", refusal.why, refusal.remedy) from None
-    return items
+    benchmark = Benchmark(path.stem, header, items, sha256_file(path))
+    _check(path, benchmark, lines)
+    return benchmark
 
 
-def _read_header(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        header = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: {error}", "a benchmark's header is TOML", "mend the line named") from None
-    for key, value in header.items():
-        if key == "examples" and isinstance(value, list):
-            continue
-        if key not in _HEADER_KEYS or not isinstance(value, str):
-            known = ", ".join(sorted(_HEADER_KEYS))
-            raise DataError(f"{path}: {key} = {value!r}", f"a header holds strings named {known}", "mend that line")
-    if header.get("scorer", "exact") not in SCORERS:
+def _check(path: Path, benchmark: Benchmark, lines: Mapping[str, int]) -> None:
+    """Check the items against what the header promises of them."""
+    header = benchmark.header
+    if header.sha256 not in ("", benchmark.sha256):
         raise DataError(
-            f"{path}: scorer = {header['scorer']!r} is not known", f"scorers are {', '.join(SCORERS)}", "choose one"
+            f"benchmark {path.name} is not what was frozen: its SHA-256 begins with {benchmark.sha256[:12]}, not {header.sha256[:12]}",
+            "scores on other items do not compare",
+            f"put the old file back, or freeze the new one: stoker eval bench --add FILE --name {path.stem} --replace",
         )
-    if header.get("method", "generation") not in METHODS:
-        raise DataError(
-            f"{path}: method = {header['method']!r} is not known", f"methods are {', '.join(METHODS)}", "choose one"
-        )
-    return header
+    for item in benchmark.items:
+        if header.categories and item.category not in header.categories:
+            known = ", ".join(header.categories)
+            raise _error(path, lines[item.id], f"category {item.category!r} is not in the header", f"one of: {known}")
+        if header.scorer == "choice" and not _has_choices(item.meta):
+            raise _error(path, lines[item.id], "no options to choose from", 'add "choices": [...] of 2 to 26 texts')
 
 
-def _item(value: Any, line: int, system: str | None) -> Item:
+def read_item(value: Any, line: int, system: str) -> Item:
+    """Return the item that a record is; RowProblem when it can't be one."""
     if not isinstance(value, dict):
         raise RowProblem("not-object", f"the item is {value!r}"[:100])
-    record: Mapping[str, Any] = value
+    record: Mapping[str, Any] = {key: part for key, part in value.items() if key not in _META_KEYS}
     messages, answer = record.get("messages"), record.get("answer")
     if isinstance(messages, list) and answer is not None:
         record = {**record, "messages": [*messages, {"role": "assistant", "content": answer}]}
@@ -156,12 +126,25 @@ def _item(value: Any, line: int, system: str | None) -> Item:
     category, meta = value.get("category"), value.get("meta") or {}
     if not isinstance(meta, dict):
         raise RowProblem("wrong-type", f"meta is {meta!r}, not an object"[:100])
+    for key in _META_KEYS:
+        if key not in value:
+            continue
+        if not isinstance(value[key], list):
+            raise RowProblem("wrong-type", f"{key} is {value[key]!r}, not a list"[:100])
+        meta = {**meta, key: value[key]}
     return Item(
         id=str(value.get("id") or row.id),
         row=row,
         answer=row.answer(),
         category=None if category is None else str(category),
         meta=meta,
+    )
+
+
+def _has_choices(meta: Mapping[str, Any]) -> bool:
+    choices = meta.get("choices")
+    return (
+        isinstance(choices, list) and 2 <= len(choices) <= 26 and len({str(each) for each in choices}) == len(choices)
     )
 
 

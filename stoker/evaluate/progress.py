@@ -29,7 +29,7 @@ class Progress:
         self._told_at = 0.0
 
     def begin(self, total: int) -> None:
-        self._total = total
+        self._done, self._total = 0, total
         self._outbox.phase("answer", 0, total)
 
     def beat(self, num_done: int) -> None:

@@ -17,7 +17,7 @@ import orjson
 
 from stoker.bench.endpoint import Endpoint
 from stoker.errors import DataError, InvalidInput, UserError
-from stoker.evaluate.progress import Beat
+from stoker.evaluate.progress import Progress
 from stoker.mailbox.journal import JournalReader, JournalWriter
 from stoker.model.load import Loaded
 from stoker.spec.jobs import BenchSettings, Suite
@@ -65,7 +65,7 @@ def harness_version() -> str:
     return version("lm_eval")
 
 
-def local_model(loaded: Loaded, batch_size: int, kept: Kept, beat: Beat) -> Any:
+def local_model(loaded: Loaded, batch_size: int, kept: Kept, progress: Progress) -> Any:
     """Return the harness's model for weights that are loaded already."""
     from lm_eval.models.huggingface import HFLM
 
@@ -76,11 +76,11 @@ def local_model(loaded: Loaded, batch_size: int, kept: Kept, beat: Beat) -> Any:
         pretrained=loaded.model, tokenizer=loaded.tokenizer, backend="causal", batch_size=batch_size,
         device=str(loaded.hardware.device),
     )  # fmt: skip
-    model.keep(kept, beat)
+    model.keep(kept, progress)
     return model
 
 
-def endpoint_model(endpoint: Endpoint, kept: Kept, beat: Beat) -> Any:
+def endpoint_model(endpoint: Endpoint, kept: Kept, progress: Progress) -> Any:
     """Return the harness's model for an endpoint: plain completions, and likelihoods where it echoes them."""
     from lm_eval.api.model import LM
 
@@ -124,7 +124,7 @@ def endpoint_model(endpoint: Endpoint, kept: Kept, beat: Beat) -> Any:
         """The endpoint, what it answered kept."""
 
     model = Asking()
-    model.keep(kept, beat)
+    model.keep(kept, progress)
     return model
 
 
@@ -171,12 +171,12 @@ class Kept:
 class _Hook:
     """What the harness's models call with each response."""
 
-    def __init__(self, kept: Kept, beat: Beat) -> None:
-        self._kept, self._beat = kept, beat
+    def __init__(self, kept: Kept, progress: Progress) -> None:
+        self._kept, self._progress = kept, progress
 
     def add_partial(self, kind: str, arguments: Any, response: Any) -> None:
         self._kept.put(kind, arguments, response)
-        self._beat(1)
+        self._progress.beat(1)
 
 
 def _answering(parent: type) -> type:
@@ -184,10 +184,11 @@ def _answering(parent: type) -> type:
 
     class Answering(parent):  # type: ignore[misc]
         _kept: Kept
+        _progress: Progress
 
-        def keep(self, kept: Kept, beat: Beat) -> None:
-            self._kept = kept
-            self.cache_hook = _Hook(kept, beat)
+        def keep(self, kept: Kept, progress: Progress) -> None:
+            self._kept, self._progress = kept, progress
+            self.cache_hook = _Hook(kept, progress)
 
         def set_cache_hook(self, cache_hook: Any) -> None:
             """The hook stays ours."""
@@ -208,6 +209,7 @@ def _answering(parent: type) -> type:
                 None if drawn else self._kept.get(kind, one.args) for one, drawn in zip(requests, is_drawn, strict=True)
             ]
             lacking = [place for place, answer in enumerate(answers) if answer is None]
+            self._progress.begin(len(lacking))
             if lacking:
                 for place, answer in zip(lacking, ask([requests[i] for i in lacking], *args, **kwargs), strict=True):
                     answers[place] = answer

@@ -229,6 +229,12 @@ class EvaluateSpec(Spec):
     heldout_answers: int = Field(
         64, ge=0, description="How many held-out rows are also answered and compared as text; all are scored by NLL."
     )
+    run_code: Literal["off", "sandbox"] = Field(
+        "off",
+        description='Whether the scorer "code" may run what a model wrote: in bubblewrap, without network and files.',
+    )
+    code_seconds: float = Field(10.0, gt=0, le=600, description="Longest run of one answer's code (seconds).")
+    code_megabytes: int = Field(512, ge=64, description="Memory of one answer's code (megabytes).")
 
 
 class RetentionSpec(Spec):

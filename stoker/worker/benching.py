@@ -16,6 +16,7 @@ from stoker.bench.endpoint import Endpoint
 from stoker.bench.endpoint_run import identity_of
 from stoker.bench.questions import question_set
 from stoker.bench.results import Asked, Effort, make_result
+from stoker.bench.scorers import job_scorers
 from stoker.bench.suite_results import suite_results
 from stoker.durable import sha256_file
 from stoker.errors import WorkerExit
@@ -70,7 +71,7 @@ def _results(
     subject = _Subject.of(job, model)
     load = Loader(functools.partial(resident.get, subject.ref, subject.base_folder, subject.hardware))
     for path in job.benchmarks:
-        questions = question_set(path, job.settings, model.trained)
+        questions = question_set(path, job.settings, job_scorers(job), model.trained)
         outbox.send("bench", state="begun", model=model.label, benchmark=questions.name)
         asked = Asked(model, subject.weights_sha256, questions, subject.conditions)
         is_kept = (job.output / asked.key / RESULT).is_file() and not job.again
@@ -90,7 +91,7 @@ def _run_suite(
     kept = Kept(job.answers, subject.weights_sha256, subject.conditions["conditions"])
     started = time.monotonic()
     try:
-        asked = local_model(loaded, job.evaluate.batch_size, kept, progress.beat)
+        asked = local_model(loaded, job.evaluate.batch_size, kept, progress)
         found = run_suite(suite, job.settings, asked)
     finally:
         kept.close()
@@ -114,7 +115,7 @@ def _suites_at_endpoint(
         for suite in job.suites:
             outbox.send("bench", state="begun", model=model.label, benchmark=suite.task)
             started = time.monotonic()
-            found = run_suite(suite, job.settings, endpoint_model(endpoint, kept, progress.beat))
+            found = run_suite(suite, job.settings, endpoint_model(endpoint, kept, progress))
             effort = Effort(seconds=time.monotonic() - started)
             conditions = {"conditions": "endpoint", "lm_eval": harness_version()}
             yield from _write_suite(job, model, identity, found, conditions, effort)

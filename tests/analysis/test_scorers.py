@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from stoker.analysis.scorers import find_scorer, is_scorable, last_number, normalise, token_f1
+from stoker.analysis.scorers import find_scorer, is_scorable
+from stoker.analysis.scorers.numbers import last_number
+from stoker.analysis.scorers.texts import normalise, token_f1
 from stoker.errors import DataError
 
 
@@ -167,5 +169,5 @@ def test_syllo_answers_are_marked_by_the_tasks_own_scorer() -> None:
 
 
 def test_an_unknown_scorer_is_an_error_that_names_those_there_are() -> None:
-    with pytest.raises(DataError, match="scorer 'bleu' is not known; scorers are: exact, f1"):
-        find_scorer("bleu")
+    with pytest.raises(DataError, match="scorer 'blue' is not known; scorers are: bleu, choice"):
+        find_scorer("blue")

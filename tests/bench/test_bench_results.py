@@ -10,12 +10,18 @@ import orjson
 import pytest
 from scipy import stats
 
-from stoker.bench.questions import QuestionSet, question_set
+from stoker.analysis.scorers import find_scorer
+from stoker.bench import questions as asking
+from stoker.bench.questions import QuestionSet
 from stoker.bench.results import Asked, Effort, Measured, choose, make_result
 from stoker.spec.jobs import BaseRef, BenchModel, BenchSettings, ModelRef
 from stoker.spec.lab import EvaluateSpec
 
 MODEL = BenchModel(source="base", model=ModelRef(label="base", base=BaseRef(name="tiny"), weights_sha256="w"))
+
+
+def question_set(path: Path, settings: BenchSettings) -> QuestionSet:
+    return asking.question_set(path, settings, lambda _, header: find_scorer(header.scorer, header.options))
 
 
 @pytest.fixture
@@ -86,3 +92,18 @@ def test_the_likeliest_option_is_chosen_as_it_is_and_by_length() -> None:
     choice, share = choose([math.log(0.2), math.log(0.6)], options, "likelihood")
     assert choice == "a long one" and share == pytest.approx(0.75)
     assert choose([-1.0, -1.0], options, "likelihood") == ("a", 0.5)
+
+
+def test_an_answer_in_words_names_its_option_and_corpus_scores_are_of_all(tmp_path: Path) -> None:
+    path = tmp_path / "pick.jsonl"
+    record = {"id": "p", "prompt": "A) tea or B) milk?", "answer": "B", "choices": ["tea", "milk"]}
+    path.write_bytes(orjson.dumps(record))
+    path.with_suffix(".toml").write_text('scorer = "choice"\n')
+    found = Measured(answer="I would take the milk.", is_finished=True)
+    _, (item,) = make_result(asked(question_set(path, BenchSettings())), {"p": found}, Effort(), EvaluateSpec())
+    assert (item.choice, item.scores) == ("B", {"choice": 1.0})
+    path.with_suffix(".toml").write_text('scorer = "bleu"\n')
+    path.write_bytes(orjson.dumps({"id": "p", "prompt": "Say it.", "answer": "the milk of the old cow"}))
+    said = Measured(answer="the milk of an old cow", is_finished=True)
+    result, _ = make_result(asked(question_set(path, BenchSettings())), {"p": said}, Effort(), EvaluateSpec())
+    assert result.corpus and all(0 < value < 1 for value in result.corpus.values())

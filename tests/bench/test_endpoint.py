@@ -31,6 +31,8 @@ def make_job(
          "meta": {"choices": ["aa", "zz"]}}
         for n in range(num)
     ]  # fmt: skip
+    if "likelihood" in header:
+        records = [{**record, "answer": "zz"} for record in records]
     path.write_bytes(b"".join(orjson.dumps(record) + b"\n" for record in records))
     path.with_suffix(".toml").write_text(header)
     model = BenchModel(source="endpoint", endpoint=ref(server))
@@ -176,10 +178,10 @@ def test_what_may_pass_is_tried_again_as_long_as_the_server_says(server: ApiServ
 
 
 def test_options_are_chosen_by_their_likelihood(server: ApiServer, tmp_path: Path) -> None:
-    job = make_job(tmp_path, server, header='scorer = "exact"\nmethod = "likelihood"\n')
+    job = make_job(tmp_path, server, header='scorer = "choice"\nmethod = "likelihood"\n')
     ((_, key, _),) = bench(job)
     item = read_items(job.output / key)[0]
-    assert (item.choice, item.answer, item.scores) == ("aa", None, {"exact": 0.0})
+    assert (item.choice, item.answer, item.scores) == ("aa", None, {"choice": 0.0})
     first, second = 2 * 0.97, 2 * 1.22
     assert item.confidence == pytest.approx(math.exp(-first) / (math.exp(-first) + math.exp(-second)))
     assert {path for path, _, _ in server.asked} == {"/v1/completions"}
@@ -197,7 +199,7 @@ def test_a_server_that_tells_no_likelihood_is_named(server: ApiServer, tmp_path:
 
     server.completions = spoilt
     with pytest.raises(EndpointError, match=r'echo and logprobs .*set method = "generation"'):
-        bench(make_job(tmp_path, server, header='scorer = "exact"\nmethod = "likelihood"\n'))
+        bench(make_job(tmp_path, server, header='scorer = "choice"\nmethod = "likelihood"\n'))
 
 
 def test_a_benchmark_of_likelihood_alone_can_not_be_asked(server: ApiServer, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from stoker.bench.few_shot import NEAR_SHOWN, SHOWN, draw, with_examples
+from stoker.bench.few_shot import NEAR_SHOWN, SHOWN, Drawn, draw, examples_of, with_examples
 from stoker.data.benchmarks import Benchmark, read_benchmark
 from stoker.errors import InvalidInput
 from stoker.spec.jobs import BenchSettings
@@ -55,6 +55,11 @@ def benchmark(folder: Path, records: list[dict[str, Any]], header: str = "") -> 
     return read_benchmark(path)
 
 
+def drawn_with(folder: Path, header: str, settings: BenchSettings) -> Drawn:
+    made = benchmark(folder, items(), header)
+    return draw(made, settings, examples_of(folder / "topics.jsonl", made))
+
+
 def test_items_shown_are_not_tested_and_counted(tmp_path: Path) -> None:
     drawn = draw(benchmark(tmp_path, items()), BenchSettings(shots=3))
     shown = {item.id for item in drawn.examples}
@@ -83,14 +88,14 @@ def test_under_a_limit_examples_come_from_the_rest_and_cost_no_item(tmp_path: Pa
 
 def test_examples_of_the_header_are_used_and_every_item_is_tested(tmp_path: Path) -> None:
     header = "".join(f'[[examples]]\nprompt = "shown {n} {"ab cd ef"[n : n + 4]}"\nanswer = "a{n}"\n' for n in range(3))
-    drawn = draw(benchmark(tmp_path, items(), header), BenchSettings(shots=2))
+    drawn = drawn_with(tmp_path, header, BenchSettings(shots=2))
     assert len(drawn.tested) == 20 and all(item.answer in ("a0", "a1", "a2") for item in drawn.examples)
 
 
 def test_an_item_near_an_example_that_must_be_taken_does_not_count(tmp_path: Path) -> None:
     near = items()[4]["prompt"].replace("what", "which")
     header = f'[[examples]]\nprompt = "{near}"\nanswer = "{items()[4]["answer"]}"\n'
-    drawn = draw(benchmark(tmp_path, items(), header), BenchSettings(shots=1))
+    drawn = drawn_with(tmp_path, header, BenchSettings(shots=1))
     assert drawn.left_out == {"i4": NEAR_SHOWN}
 
 
@@ -107,7 +112,7 @@ def test_an_example_near_a_tested_item_is_passed_over_while_there_are_others(tmp
 
 def test_a_file_of_examples_is_read(tmp_path: Path) -> None:
     (tmp_path / "shots.jsonl").write_bytes(orjson.dumps({"prompt": "from the file", "answer": "yes"}))
-    drawn = draw(benchmark(tmp_path, items(), 'shots_from = "shots.jsonl"\n'), BenchSettings(shots=1))
+    drawn = drawn_with(tmp_path, 'shots_from = "shots.jsonl"\n', BenchSettings(shots=1))
     assert [item.answer for item in drawn.examples] == ["yes"]
 
 
@@ -116,7 +121,7 @@ def test_more_shots_than_there_are_is_an_error_that_says_how_many(tmp_path: Path
         draw(benchmark(tmp_path, items()), BenchSettings(shots=20))
     header = '[[examples]]\nprompt = "a"\nanswer = "b"\n'
     with pytest.raises(InvalidInput, match="2 shots, but benchmark topics brings 1 examples"):
-        draw(benchmark(tmp_path, items(), header), BenchSettings(shots=2))
+        drawn_with(tmp_path, header, BenchSettings(shots=2))
 
 
 def test_examples_stand_behind_the_system_prompt_and_only_the_question_is_scored(tmp_path: Path) -> None:

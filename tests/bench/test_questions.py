@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
-from stoker.bench.questions import NEAR_TRAINED, NOT_SCORABLE, question_set
+from stoker.analysis.scorers import find_scorer
+from stoker.bench import questions
+from stoker.bench.questions import NEAR_TRAINED, NOT_SCORABLE, QuestionSet
 from stoker.data.intake import take_in
 from stoker.durable import sha256_file
 from stoker.errors import DataError, WorkerExit
@@ -35,6 +38,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> DatasetRef:
     )
     outbox.finished(WorkerExit.DONE)
     return dataset
+
+
+def question_set(path: Path, settings: BenchSettings, trained: Sequence[DatasetRef] = ()) -> QuestionSet:
+    return questions.question_set(path, settings, lambda _, header: find_scorer(header.scorer, header.options), trained)
 
 
 def write(folder: Path, records: list[Any], header: str = 'scorer = "exact"\n') -> Path:
@@ -94,11 +101,14 @@ def test_a_benchmark_with_a_mistake_is_refused_by_line(tmp_path: Path, records: 
         question_set(write(tmp_path, records), BenchSettings())
 
 
-def test_choosing_by_likelihood_needs_options(tmp_path: Path) -> None:
-    header = 'scorer = "exact"\nmethod = "likelihood"\n'
-    good = {"id": "g", "prompt": "a or b?", "answer": "a", "meta": {"choices": ["a", "b"]}}
-    asked = question_set(write(tmp_path, [good], header), BenchSettings()).asked
-    assert asked[0].options == ("a", "b")
-    bad = {"id": "x7", "prompt": "c?", "answer": "c", "meta": {"choices": ["c"]}}
-    with pytest.raises(DataError, match="asked, item x7: no options to choose from"):
+def test_choosing_by_likelihood_takes_the_options_in_the_words_of_the_answer(tmp_path: Path) -> None:
+    header = 'scorer = "choice"\nmethod = "likelihood"\n'
+    good = {"id": "g", "prompt": "red or blue?", "answer": "red", "choices": ["red", "blue"]}
+    by_letter = {"id": "h", "prompt": "A) sky or B) sea?", "answer": "B", "choices": ["sky", "sea"]}
+    stray = {"id": "i", "prompt": "one or two?", "answer": "three", "choices": ["one", "two"]}
+    found = question_set(write(tmp_path, [good, by_letter, stray], header), BenchSettings())
+    assert [question.options for question in found.asked] == [("red", "blue"), ("A", "B")]
+    assert found.questions[2].left_out == NOT_SCORABLE
+    bad = {"id": "x7", "prompt": "c?", "answer": "c", "choices": ["c"]}
+    with pytest.raises(DataError, match=r"asked.jsonl, line 2: no options to choose from"):
         question_set(write(tmp_path, [good, bad], header), BenchSettings())

@@ -36,7 +36,7 @@ def test_items_are_prompts_or_messages_with_an_answer(tmp_path: Path) -> None:
         'scorer = "exact"\nsystem = "be brief"\ndescription = "a quiz"\n',
     )
     benchmark = read_benchmark(path)
-    assert (benchmark.name, benchmark.scorer, benchmark.description) == ("quiz", "exact", "a quiz")
+    assert (benchmark.name, benchmark.scorer, benchmark.header.description) == ("quiz", "exact", "a quiz")
     assert benchmark.sha256 == sha256_file(path)
     first, second, third = benchmark.items
     assert (first.id, first.answer, first.category, first.meta) == ("7", "a", "c", {"words": ["x"]})
@@ -56,14 +56,28 @@ def test_items_are_prompts_or_messages_with_an_answer(tmp_path: Path) -> None:
         ([{"text": "q"}], "", "line 1"),
         ([5], "", "line 1"),
         ([], "", "empty"),
-        ([{"prompt": "q", "answer": "a"}], 'scorer = "bleu"', "bleu"),
+        ([{"prompt": "q", "answer": "a"}], 'scorer = "blue"', "blue"),
         ([{"prompt": "q", "answer": "a"}], 'scoring = "f1"', "scoring"),
         ([{"prompt": "q", "answer": "a"}], "scorer = ", "TOML"),
+        ([{"prompt": "q", "answer": "a"}], 'sha256 = "0123"', "not what was frozen"),
+        ([{"prompt": "q", "answer": "a", "category": "x"}], 'categories = ["y"]', "line 1: category 'x'"),
+        ([{"prompt": "q", "answer": "a"}], 'scorer = "choice"', "line 1: no options"),
+        ([{"prompt": "q", "answer": "a", "choices": ["a", "a"]}], 'scorer = "choice"', "line 1: no options"),
+        ([{"prompt": "q", "answer": "a", "choices": "ab"}], "", "choices is 'ab', not a list"),
+        ([{"prompt": "q", "answer": "a"}], 'method = "likelihood"', "only options have likelihoods"),
+        ([{"prompt": "q", "answer": "a"}], 'method = "luck"', "method"),
     ],
 )
 def test_a_broken_benchmark_names_what_is_wrong(tmp_path: Path, items: list[Any], header: str, words: str) -> None:
     with pytest.raises(DataError, match=words):
         read_benchmark(write(tmp_path, items, header))
+
+
+def test_choices_and_aliases_of_an_item_are_its_scorers_to_use(tmp_path: Path) -> None:
+    item = {"question": "q", "choices": ["a", "b"], "answer": "a", "aliases": ["c"], "meta": {"own": 1}}
+    (found,) = read_benchmark(write(tmp_path, [item], 'scorer = "choice"\ncategories = []\n')).items
+    assert found.meta == {"own": 1, "choices": ["a", "b"], "aliases": ["c"]}
+    assert [message["content"] for message in found.row.messages or ()] == ["q", "a"]
 
 
 def test_rows_near_trained_ones_are_found_whole_or_by_prompt(lab: SmallLab) -> None:
