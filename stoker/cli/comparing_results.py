@@ -164,7 +164,10 @@ def _kept(
 
 @dataclass(frozen=True)
 class _File:
-    """A benchmark's file as it is now: its hash, when its header changed, and what a limit leaves of it."""
+    """A benchmark as it is now: its hash, when what it is asked and scored by changed, what a limit leaves of it.
+
+    Without `can_be_told` it measures likelihood alone, which no endpoint tells.
+    """
 
     sha256: str
     changed_at: float
@@ -173,17 +176,21 @@ class _File:
 
     @classmethod
     def of(cls, path: Path, settings: BenchSettings) -> _File:
-        from stoker.analysis.scorers import find_scorer
+        from stoker.analysis.scorers import NLL
+        from stoker.data.benchmark_header import header_path
         from stoker.data.benchmarks import read_benchmark
 
-        benchmark, header = read_benchmark(path), path.with_suffix(".toml")
+        benchmark = read_benchmark(path)
+        header = benchmark.header
+        named = (str(header.options.get("file") or ""), header.shots_from)
+        files = [header_path(path), *(path.parent / name for name in named if name)]
         is_short = settings.limit is not None and settings.limit < len(benchmark.items)
         is_own = path.stem in (HELDOUT, HELDOUT_ANSWERS)
         return cls(
             benchmark.sha256,
-            header.stat().st_mtime if header.is_file() and not is_own else 0.0,
+            0.0 if is_own else max((file.stat().st_mtime for file in files if file.is_file()), default=0.0),
             settings.limit if is_short else None,
-            benchmark.method != "generation" or find_scorer(benchmark.scorer).needs_answer,
+            header.method != "generation" or header.scorer != NLL,
         )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,45 @@ def test_what_is_unfinished_or_of_another_question_does_not_count(
         bench.result(Path(two[1]), "sums", list(STRONG), at=1.0)
         (Path(two[1]) / "model.safetensors").write_bytes(b"newer")
     assert stoker("eval", "compare", *two, "--stored").code == 3
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    monkeypatch.setattr(sys, "path", [str(Path(__file__).resolve().parents[1] / "bench"), *sys.path])
+    from api_server import ApiServer
+
+    made = ApiServer()
+    yield made
+    made.close()
+
+
+def test_what_is_missing_is_measured_first_and_only_once(bench: Bench, stoker: Stoker, server: Any) -> None:
+    path = bench.benchmark("words")
+    lines = ({"id": f"w{n}", "prompt": f"Say the word w{n}", "answer": f"w{n if n % 4 else 'x'}"} for n in range(40))
+    path.write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in lines))
+    path.with_suffix(".toml").write_text('scorer = "exact"\n')
+    models = f"{server.url}#one", f"{server.url}#two"
+    found = stoker("eval", "compare", *models, "--benchmark", "words", "--json")
+    assert found.code == 0, found.err
+    assert (found.json()["n"], found.json()["a"], found.json()["outcome"]) == (40, 0.75, "no detectable difference")
+    asked = len(server.asked)
+    assert asked >= 80
+    assert stoker("eval", "compare", *models).code == 0 and len(server.asked) == asked
+    (damaged, _) = bench.lab.benches.iterdir()
+    (damaged / "items.jsonl").unlink()
+    assert stoker("eval", "compare", *models).code == 0
+    assert len(read_items(damaged)) == 40
+    some = stoker("eval", "compare", *models, "--benchmark", "words", "--limit", "10", "--json").json()
+    assert some["n"] == 10
+    assert stoker("eval", "compare", *models, "--benchmark", "words", "--shots", "2", "--json").json()["n"] == 38
+
+
+def test_endpoints_are_not_asked_for_likelihoods(bench: Bench, stoker: Stoker, server: Any) -> None:
+    path = bench.benchmark("level")
+    path.with_suffix(".toml").write_text('scorer = "nll"\n')
+    models = f"{server.url}#one", f"{server.url}#two"
+    nothing = stoker("eval", "compare", *models)
+    assert nothing.code == 3 and "level: neither has a result" in nothing.err
 
 
 def test_what_can_not_be_compared_is_refused(bench: Bench, two: tuple[str, str], stoker: Stoker) -> None:
