@@ -46,9 +46,7 @@ def recommend(compared: Compared) -> Recommendation:
         return _recommend_by_cost(compared, chosen, others, facts)
     if others:
         names = _listed([chosen.model, *others])
-        reason = (
-            f"{wins.describe(chosen.model)} {names} can't be told apart, in scores, size or speed: any of them will do."
-        )
+        reason = f"{chosen.model} is {wins.describe(chosen.model)} {names} can't be told apart, in scores, size or speed: any of them will do."
         return Recommendation(None, "better", reason)
     return Recommendation(chosen.model, "better", _better_reason(wins, chosen, best, unbeaten, facts))
 
@@ -83,8 +81,7 @@ class _Wins:
 
     def describe(self, x: str) -> str:
         """Say whom x beats and by how much."""
-        parts = [f"{x} is better than {y} on {_on(self.over(x, y))}" for y in self.beaten_by(x)]
-        return "; ".join(parts) + ("." if parts else "")
+        return "; ".join(f"better than {y} on {_on(self.over(x, y))}" for y in self.beaten_by(x)) + "."
 
 
 def _recommend_by_cost(

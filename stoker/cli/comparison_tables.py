@@ -110,7 +110,7 @@ def _note_rest(facts: ComparisonFacts, names: dict[str, str]) -> None:
     for line in facts.compared.lines:
         if line.left_out:
             what = f"{line.benchmark}, {names[line.model_b]} against {names[line.model_a]}"
-            note(f"{what}: {line.left_out:,} items do not count, only one of both answered them")
+            note(f"{what}: items that do not count because only one of both answered them: {line.left_out:,}")
     for one in facts.compared.missing:
         note(f"{one.benchmark}, {names[one.model_b]} against {names[one.model_a]}: not compared, {one.reason}")
     for text in facts.compared.notes:

@@ -34,8 +34,8 @@ def comparison_markdown(facts: ComparisonFacts) -> str:
         for one in compared.missing
     ]
     rest += [
-        f"- {_plain(line.benchmark)}, {_plain(line.model_b)} against {_plain(line.model_a)}: {line.left_out:,} items that "
-        "only one of both answered do not count"
+        f"- {_plain(line.benchmark)}, {_plain(line.model_b)} against {_plain(line.model_a)}: items that only one "
+        f"of both answered: {line.left_out:,}"
         for line in compared.lines
         if line.left_out
     ]

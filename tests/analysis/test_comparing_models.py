@@ -152,7 +152,7 @@ def test_more_benchmarks_make_the_same_difference_harder_to_show() -> None:
 def test_the_better_model_is_recommended_with_its_reason() -> None:
     found = recommend(compare(answered("a", A_MARKS), answered("b", B_MARKS)))
     assert (found.model, found.outcome) == ("b", "better")
-    assert "b is better than a on sums (50.0 % against 25.0 %)" in found.reason
+    assert "Use b: better than a on sums (50.0 % against 25.0 %)." in found.reason
 
 
 def test_without_a_difference_the_smaller_one_then_the_faster_one_is_recommended() -> None:

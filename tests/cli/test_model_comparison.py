@@ -110,7 +110,7 @@ def test_several_benchmarks_are_a_list(bench: Bench, two: tuple[str, str], stoke
 def test_the_terminal_says_first_what_to_use_within_100_columns(two: tuple[str, str], stoker: Stoker) -> None:
     shown = stoker("eval", "compare", *two, "--items", "2")
     assert shown.code == 0
-    assert shown.out.startswith("Use ") and "strong: " in shown.out.split("is better")[0].replace("\n", " ")
+    assert shown.out.startswith("Use ") and "strong: " in shown.out.split("better than")[0].replace("\n", " ")
     for words in ("strong against weak", "25.0 %", "50.0 %", "+25.0", "45", "4.0 MB", "50 ms", "expected  yes"):
         assert words in shown.out, words
     assert shown.out.count("prompt") == 2
