@@ -11,7 +11,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -21,8 +21,8 @@ from stoker.analysis.statistics import smallest_sample
 from stoker.analysis.trial import compare_pairs
 from stoker.mailbox.benches import BenchItem, BenchResult
 
-SAME = "no detectable difference"
 Outcome = Literal["better", "worse", "no detectable difference"]
+SAME: Final = "no detectable difference"
 _OUTCOMES: dict[str, Outcome] = {"better": "better", "worse": "worse", "no-difference": SAME}
 # What differs between models or machines by itself; the rest of the settings is what was asked for.
 _NOT_ASKED_FOR = frozenset({"conditions", "precision", "device", "max_length"})

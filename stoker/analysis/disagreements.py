@@ -13,7 +13,7 @@ from stoker.mailbox.benches import BenchItem
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What one model made of an item; `answer` is None where nothing was generated."""
+    """What one model made of an item; `answer` is None where nothing was generated or chosen."""
 
     model: str
     answer: str | None
@@ -34,14 +34,14 @@ class Disagreement:
 
 
 def disagreements(models: Sequence[str], found: Found, num_items: int) -> list[Disagreement]:
-    """Return at most so many items of each benchmark, those of all models that have a result on it.
+    """Return at most so many items of each benchmark that is answered, those of all models that have a result on it.
 
     The widest apart first; among equals those that different models win take turns, so that no side is shown alone.
     """
     shown: list[Disagreement] = []
     for benchmark, measured in found.items():
         asked = [model for model in models if model in measured]
-        if len(asked) > 1:
+        if len(asked) > 1 and measured[asked[0]].result.primary != NLL:
             shown += _in_turns(_differing(benchmark, asked, measured))[:num_items]
     return shown
 
@@ -66,7 +66,7 @@ def _differing(benchmark: str, models: Sequence[str], measured: Mapping[str, Mea
 
 
 def _score(item: BenchItem, metric: str) -> float | None:
-    value = item.nll if metric == NLL else item.scores.get(metric)
+    value = item.scores.get(metric)
     return value if item.left_out is None and value is not None and math.isfinite(value) else None
 
 
@@ -95,5 +95,4 @@ def _spread(one: Disagreement) -> float:
 
 def _winners(one: Disagreement) -> tuple[str, ...]:
     scores = [given.score for given in one.given]
-    best = min(scores) if one.metric == NLL else max(scores)
-    return tuple(given.model for given in one.given if given.score == best)
+    return tuple(given.model for given in one.given if given.score == max(scores))

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from stoker.analysis.scorers import NLL
 from stoker.cli import units
 from stoker.cli.bench_table import short_names
 from stoker.cli.console import note, print_table, say
@@ -25,7 +26,8 @@ def print_comparison(facts: ComparisonFacts) -> None:
     """Print the recommendation, a table for each pair, costs and items; what could not be compared goes to stderr."""
     compared = facts.compared
     names = short_names([one.model for one in compared.models])
-    say(textwrap.fill(facts.recommendation.reason, _WIDTH, break_long_words=False))
+    reason = facts.recommendation.reason.replace(" %", "\u00a0%")  # a number and its sign stay on one line
+    say(textwrap.fill(reason, _WIDTH, break_long_words=False).replace("\u00a0", " "))
     for pair in dict.fromkeys((line.model_a, line.model_b) for line in compared.lines):
         _print_pair(pair, [line for line in compared.lines if (line.model_a, line.model_b) == pair], names)
     say()
@@ -66,12 +68,13 @@ def _print_pair(pair: tuple[str, str], lines: Sequence[Line], names: dict[str, s
             units.p_value(line.nll.p_corrected),
         )
         for line in lines
-        if line.nll is not None
+        if line.nll is not None and line.metric != NLL
     ]
     if nlls:
         say()
-        headers = ("NLL of the answers", "n", a, b, "change", "interval", "p")
-        print_table(headers, nlls, numbers=("n", a, b, "change", "p"))
+        print_table(
+            ("NLL of the answers", "n", a, b, "change", "interval", "p"), nlls, numbers=("n", a, b, "change", "p")
+        )
 
 
 def _print_models(models: Sequence[ModelFacts], names: dict[str, str]) -> None:

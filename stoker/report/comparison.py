@@ -103,14 +103,14 @@ NUM_WORDS = 2  # the leading cells of a line that are no numbers
 
 
 def nll_rows(lines: Sequence[Line]) -> list[tuple[str, ...]]:
-    """Return the NLL of each line that has one as words: benchmark, n, A, B, change, interval, p."""
+    """Return the NLL of each line that it does not decide as words: benchmark, n, A, B, change, interval, p."""
     return [
         (
             line.benchmark, count(line.nll.n), score(line.nll.a, NLL), score(line.nll.b, NLL),
             signed(line.nll.difference, NLL), interval(line.nll.low, line.nll.high, NLL), p_value(line.nll.p_corrected),
         )
         for line in lines
-        if line.nll is not None
+        if line.nll is not None and line.metric != NLL
     ]  # fmt: skip
 
 
