@@ -103,8 +103,10 @@ def _result(model: str, values: Floats, metric: str) -> BenchResult:
 
 
 SETTINGS: list[tuple[str, Draw]] = [
-    *((f"A/A, {n} items, correlation {r}", marks(r, n)) for n, r in ((50, 0.6), (300, 0.0001), (300, 0.5), (300, 0.7))),
-    ("A/A, 300 items, correlation 0.9", marks(0.9, 300)),
+    *(
+        (f"A/A, {n} items, correlation {r:.1f}", marks(r, n))
+        for n, r in ((50, 0.6), (300, 0.0001), (300, 0.5), (300, 0.7), (300, 0.9))
+    ),
     ("A/A, 3 benchmarks x 300 items, 3 models", marks(0.6, 300, num_benchmarks=3, num_models=3)),
     ("A/A, 300 items, F1", graded(300, "f1")),
     ("A/A, 300 items, NLL", graded(300, "nll")),
