@@ -5,6 +5,7 @@ What was found better counts first, then size, then speed; a difference that the
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
@@ -33,6 +34,12 @@ def recommend(compared: Compared) -> Recommendation:
     """Return what to use."""
     if not compared.lines:
         return Recommendation(None, "nothing to compare", "Nothing can be said: no pair could be compared.")
+    compared_models = {model for line in compared.lines for model in (line.model_a, line.model_b)}
+    left = [one.model for one in compared.models if one.model not in compared_models]
+    if left:
+        known = tuple(one for one in compared.models if one.model in compared_models)
+        found = recommend(dataclasses.replace(compared, models=known))
+        return dataclasses.replace(found, reason=f"{found.reason} Nothing can be said of {_listed(left)}.")
     wins = _Wins(compared)
     unbeaten = [one.model for one in compared.models if not wins.is_beaten(one.model)]
     most = max((len(wins.beaten_by(model)) for model in unbeaten), default=0)

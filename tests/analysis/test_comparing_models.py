@@ -193,6 +193,11 @@ def test_of_three_the_one_that_beats_another_is_recommended_and_its_equal_named(
     assert "No detectable difference from b, but c is smaller than b" in found.reason
 
 
+def test_a_model_that_could_not_be_compared_is_not_called_equal() -> None:
+    found = recommend(compare(answered("a", A_MARKS), answered("b", A_MARKS), answered("c", B_MARKS, first=100)))
+    assert "between a and b on sums" in found.reason and found.reason.endswith("Nothing can be said of c.")
+
+
 def test_disagreements_take_turns_between_the_sides() -> None:
     found = {"sums": {"a": answered("a", A_MARKS), "b": answered("b", B_MARKS)}}
     shown = disagreements(["a", "b"], found, 4)
