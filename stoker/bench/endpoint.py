@@ -36,6 +36,10 @@ class Refused(EndpointError):
     """The endpoint takes no such prompt: it may be too long for it."""
 
 
+class NotMeasurable(EndpointError):
+    """The endpoint can't be asked this benchmark; others it may."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """An answer; `nll` is its mean NLL per token where the server tells log-probabilities, `num_tokens` where it counts."""
@@ -90,13 +94,13 @@ class Endpoint:
             raise self._shape_error("completions") from None
 
     def score(self, context: str, text: str) -> Scored:
-        """Return how likely `text` is after `context`; EndpointError where the server echoes no log-probabilities."""
+        """Return how likely `text` is after `context`; NotMeasurable where the server echoes no log-probabilities."""
         body = {"model": self._ref.model, "prompt": context + text, "max_tokens": 1, "temperature": 0}
         try:
             found = self._post("completions", {**body, "echo": True, "logprobs": 1})
             return _scored(found["choices"][0]["logprobs"], context, text)
         except (KeyError, IndexError, TypeError, ValueError, Refused) as error:
-            raise EndpointError(
+            raise NotMeasurable(
                 f"{self._ref.label} does not tell how likely a given text is",
                 f"that takes /completions with echo and logprobs ({_excerpt(str(error))})",
                 'set method = "generation" in the benchmark\'s header, or serve the model with a server that has it',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import statistics
@@ -11,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from stoker.bench.endpoint import Endpoint, EndpointError, Refused, Reply
+from stoker.bench.endpoint import Endpoint, EndpointError, NotMeasurable, Refused, Reply
 from stoker.bench.questions import Question, QuestionSet, question_set
 from stoker.bench.results import Asked, Effort, Measured, choose, make_result
 from stoker.bench.scorers import job_scorers
@@ -26,10 +27,16 @@ _CONDITIONS = "endpoint-1"
 _SENT = ("role", "content", "name", "tool_calls", "tool_call_id")
 
 Tell = Callable[[str, int, int], None]
+TellSkipped = Callable[[str], None]
 
 
-def bench_endpoint(job: BenchJob, model: BenchModel, tell: Tell) -> Iterator[tuple[str, str, bool]]:
-    """Yield (benchmark, key, was there before) of each result; `tell` hears how many questions are done of how many."""
+def bench_endpoint(
+    job: BenchJob, model: BenchModel, tell: Tell, tell_skipped: TellSkipped
+) -> Iterator[tuple[str, str, bool]]:
+    """Yield (benchmark, key, was there before) of each result; `tell` hears how many questions are done of how many.
+
+    One of several benchmarks that this endpoint can't be asked is skipped, and `tell_skipped` hears why.
+    """
     assert model.endpoint is not None
     identity = identity_of(model.endpoint)
     endpoint, scorers = Endpoint(model.endpoint, job.root), job_scorers(job)
@@ -38,8 +45,14 @@ def bench_endpoint(job: BenchJob, model: BenchModel, tell: Tell) -> Iterator[tup
             asked = Asked(model, identity, question_set(path, job.settings, scorers), {"conditions": _CONDITIONS})
             name = asked.questions.name
             is_kept = (job.output / asked.key / RESULT).is_file() and not job.again
-            if not is_kept:
-                _measure(job, asked, endpoint, lambda done, total, name=name: tell(name, done, total))  # type: ignore[misc]
+            try:
+                if not is_kept:
+                    _measure(job, asked, endpoint, functools.partial(tell, name))
+            except NotMeasurable as problem:
+                if len(job.benchmarks) == 1:
+                    raise
+                tell_skipped(f"{name} is skipped: {problem}")
+                continue
             yield name, asked.key, is_kept
     finally:
         endpoint.close()
@@ -68,7 +81,7 @@ def _measure(job: BenchJob, asked: Asked, endpoint: Endpoint, tell: Callable[[in
         elif questions.method != "generation":
             _score_options(questions, book, endpoint, given, tell)
         else:
-            raise EndpointError(
+            raise NotMeasurable(
                 f"{asked.model.label} can't be measured on {questions.name}",
                 f"its scorer {questions.scorer.name!r} measures likelihood alone, which endpoints tell of options only",
                 "choose another benchmark with --benchmark",

@@ -52,6 +52,8 @@ def _in_worker(workspace: Workspace, job: BenchJob, narrator: Narrator) -> dict[
     for message in run_task(workspace, job, variables=_variables(job)):
         if message["kind"] == "bench" and message["state"] == "begun":
             subject = f"{message['model']} on {message['benchmark']}"
+        elif message["kind"] == "bench" and message["state"] == "loading":
+            subject = message["model"]
         elif message["kind"] == "bench":
             keys.setdefault(message["model"], []).append(message["key"])
             narrator.say(f"{subject}: {'has a result' if message['is_kept'] else 'done'}")
@@ -77,7 +79,7 @@ def _at_endpoint(job: BenchJob, model: BenchModel, narrator: Narrator) -> list[s
         narrator.on_message(f"{model.label} on {benchmark}", message)
 
     keys = []
-    for benchmark, key, is_kept in bench_endpoint(job, model, tell):
+    for benchmark, key, is_kept in bench_endpoint(job, model, tell, narrator.say):
         keys.append(key)
         narrator.say(f"{model.label} on {benchmark}: {'has a result' if is_kept else 'done'}")
     return keys

@@ -67,6 +67,7 @@ def _results(
     if model.endpoint is not None:
         yield from _suites_at_endpoint(job, model, outbox, progress)
         return
+    outbox.send("bench", state="loading", model=model.label)
     outbox.phase("load")
     subject = _Subject.of(job, model)
     load = Loader(functools.partial(resident.get, subject.ref, subject.base_folder, subject.hardware))

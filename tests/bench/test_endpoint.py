@@ -11,11 +11,13 @@ import orjson
 import pytest
 from api_server import ApiServer, chat_answer, completion
 
-from stoker.bench.endpoint import Endpoint, EndpointError, Refused, resolve_key
+from stoker.bench.endpoint import Endpoint, EndpointError, NotMeasurable, Refused, resolve_key
 from stoker.bench.endpoint_run import bench_endpoint
 from stoker.errors import InvalidInput
 from stoker.mailbox.benches import BenchResult, read_benches, read_items
 from stoker.spec.jobs import BenchJob, BenchModel, BenchSettings, EndpointRef
+
+SKIPPED: list[str] = []
 
 
 def ref(server: ApiServer, **fields: str) -> EndpointRef:
@@ -42,7 +44,7 @@ def make_job(
 
 
 def bench(job: BenchJob) -> list[tuple[str, str, bool]]:
-    return list(bench_endpoint(job, job.models[0], lambda name, done, total: None))
+    return list(bench_endpoint(job, job.models[0], lambda name, done, total: None, SKIPPED.append))
 
 
 def result_of(job: BenchJob) -> BenchResult:
@@ -203,8 +205,15 @@ def test_a_server_that_tells_no_likelihood_is_named(server: ApiServer, tmp_path:
 
 
 def test_a_benchmark_of_likelihood_alone_can_not_be_asked(server: ApiServer, tmp_path: Path) -> None:
-    with pytest.raises(EndpointError, match="its scorer 'nll' measures likelihood alone"):
-        bench(make_job(tmp_path, server, header='scorer = "nll"\n'))
+    job = make_job(tmp_path, server, header='scorer = "nll"\n')
+    with pytest.raises(NotMeasurable, match="its scorer 'nll' measures likelihood alone"):
+        bench(job)
+    (likelihood,) = job.benchmarks
+    other = tmp_path / "other.jsonl"
+    other.write_bytes(likelihood.read_bytes())
+    SKIPPED.clear()
+    found = bench(job.model_copy(update={"benchmarks": (likelihood, other)}))
+    assert [name for name, _, _ in found] == ["other"] and "words is skipped: " in SKIPPED[0]
 
 
 def test_a_key_is_read_from_the_environment_or_a_file_and_sent(

@@ -199,6 +199,18 @@ def test_folders_and_adapters_are_found(lab: Workspace, tmp_path: Path) -> None:
             model_ref(reader, str(adapter))
 
 
+def test_a_version_brings_the_datasets_that_it_was_trained_on(history: Workspace) -> None:
+    folder = history.version("main", 1)
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_bytes(orjson.dumps({"files": {}, "base": {"name": "tiny"}}))
+    found = bench_model(open_reader(), "@champion")
+    assert (found.source, found.label) == ("version", "main/v1") and found.model is not None
+    assert found.model.folder == folder
+    assert [(one.id, one.folder) for one in found.trained] == [
+        ("d0123456789ab", history.dataset("d0123456789ab"))
+    ]  # fmt: skip
+
+
 def test_labels_are_short_where_that_is_clear() -> None:
     assert short_names(["main/v1", "/a/m", "/b/m", "http://h/v1#m2"]) == {
         "main/v1": "main/v1", "/a/m": "/a/m", "/b/m": "/b/m", "http://h/v1#m2": "m2"
@@ -235,6 +247,19 @@ def test_a_worker_that_is_killed_costs_nothing_that_was_answered(
     records = [orjson.loads(line) for line in book.read_bytes().splitlines() if line]
     rows = [record["row"] for record in records if record["kind"] == "answer"]
     assert len(rows) == len(set(rows)) == 400, "no question was answered twice"
+
+
+@pytest.mark.slow
+def test_an_interrupted_bench_says_that_it_can_go_on(lab: Workspace, tiny_base: Path) -> None:
+    put(lab, records=[{"prompt": f"How many live in house number {n}?", "answer": f"{n} people"} for n in range(400)])
+    (lab.root / "stoker.toml").write_text('[model]\nbase = "tiny"\n[train]\nthreads = 1\n[evaluate]\nbatch_size = 4\n')
+    command = [sys.executable, "-m", "stoker", "eval", "bench", "--model", str(tiny_base), "--max-tokens", "24"]
+    process = subprocess.Popen(command, cwd=lab.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    _wait_for_answers(lab, process, 8)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 130 and b"what was answered is kept" in told
+    assert not list(lab.tasks.iterdir()) and not read_benches(lab.benches)
 
 
 def _wait_for_answers(lab: Workspace, process: subprocess.Popen[bytes], num: int) -> int:

@@ -239,3 +239,32 @@ def test_the_examples_are_in_the_prompt_that_the_model_gets(bench: Bench) -> Non
     (first, *_) = asked.asked
     text = load_tokenizer(bench.base).decode(encode_row_prompt(first.row, load_tokenizer(bench.base)))
     assert text.count("How many people live in") == 3 and text.count("there are") == 2
+
+
+def test_an_adapters_folder_is_benched_on_its_base(bench: Bench, tmp_path: Path) -> None:
+    from stoker.durable import sha256_file
+    from stoker.model.load import load_for_training, save_weights
+    from stoker.spec.lab import ModelSpec
+
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    loaded = load_for_training(bench.base, None, ModelSpec(method="lora"), resolve_hardware(TRAIN), 0)
+    with torch.no_grad():
+        for name, parameter in loaded.model.named_parameters():
+            if "lora_B" in name:
+                parameter.fill_(0.02)
+    save_weights(loaded, folder, "lora")
+    path = bench.write("people")
+    plain, _ = bench.result(bench.run(path))
+    sha256 = sha256_file(folder / "adapter_model.safetensors")
+    base = BaseRef(name=str(bench.base), folder=bench.base)
+    ref = ModelRef(label=str(folder), base=base, folder=folder, method="lora", weights_sha256=sha256)
+    adapter = BenchModel(source="adapter", model=ref)
+    found, _ = bench.result(bench.run(path, models=(adapter,)))
+    assert found.source == "adapter" and found.weights_sha256 == sha256
+    assert found.scores["nll"] != pytest.approx(plain.scores["nll"], rel=1e-3)
+    assert found.disk_bytes == (plain.disk_bytes or 0) + (folder / "adapter_model.safetensors").stat().st_size
+    config = folder / "adapter_config.json"
+    config.write_text(config.read_text().replace('"lora_alpha": ', '"lora_alpha": 1'))
+    scaled, _ = bench.result(bench.run(path, models=(adapter,)))
+    assert scaled.key != found.key, "the same weights under another scale are another model"

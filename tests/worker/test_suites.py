@@ -182,6 +182,20 @@ def test_what_was_answered_is_used_again_and_the_limit_is_another_question(
     assert limited["places_choice"].n == 3 and limited["places_choice"].key != first["places_choice"].key
 
 
+def test_shots_and_seed_are_the_harness_s(tmp_path: Path, suite: Path, tiny_base: Path) -> None:
+    suites = (Suite(task="places_choice", folder=suite),)
+    found = {}
+    for seed in (0, 3):
+        settings = BenchSettings(shots=2, seed=seed)
+        job = make_job(tmp_path, suite, base_model(tiny_base), suites=suites, settings=settings)
+        results, items, _ = run(job, f"seed{seed}")
+        assert results["places_choice"].settings["shots"] == 2
+        prompts = [item.prompt for item in items["places_choice"]]
+        assert all(prompt.count("Question:") == 3 for prompt in prompts)
+        found[seed] = (results["places_choice"].key, prompts)
+    assert found[0][0] != found[3][0] and found[0][1] != found[3][1]
+
+
 def test_an_endpoint_is_asked_by_the_harness_too(tmp_path: Path, suite: Path, server: Any) -> None:
     endpoint = EndpointRef(label=f"{server.url}#parrot", url=server.url, model="parrot")
     results, items, _ = run(make_job(tmp_path, suite, BenchModel(source="endpoint", endpoint=endpoint)))
