@@ -64,7 +64,7 @@ def test_the_page_holds_what_was_found(shown: ComparisonFacts) -> None:
 def test_a_lower_nll_lies_on_the_better_side(shown: ComparisonFacts) -> None:
     (line,) = (line for line in shown.compared.lines if line.metric == "nll")
     assert line.difference < 0 and line.outcome == "better"
-    row = comparison_page(shown).split("heldout</bdi> <span")[1].split("</tr>")[0]
+    row = comparison_page(shown).split("heldout</bdi><br><span")[1].split("</tr>")[0]
     places = [float(x) for x in re.findall(r'class="fill" x="([\d.]+)"', row)]
     assert len(places) == 2 and min(places) > 50
 
