@@ -51,7 +51,12 @@ def compare(
     """Compare models item by item and say which to use; with one word or none, show a trial."""
     reader, words = open_reader(), words or []
     if len(words) < 2:
-        _show_trial(reader, words, is_plain=not (benchmark or markdown or html or stored), as_json=as_json)
+        _show_trial(
+            reader,
+            words,
+            is_plain=not (benchmark or markdown or html or stored or shots or limit or key),
+            as_json=as_json,
+        )
         return
     if items < 0:
         raise UsageError(f"--items {items}", "it is 0 or more", "leave --items out or change it")
@@ -179,7 +184,7 @@ def _show_trial(reader: Reader, words: list[str], *, is_plain: bool, as_json: bo
         raise
     if not is_plain:
         raise UsageError(
-            "a trial is shown as it is", "--benchmark, --stored, --markdown and --html are for models",
+            "a trial is shown as it is", "--benchmark, --shots, --limit, --key, --stored, --markdown and --html are for models",
             "name two models, or leave the options out",
         )  # fmt: skip
     show_trial(trial, as_json=as_json)
