@@ -88,6 +88,7 @@ bench: setup
 	$(BIN)/python benchmarks/intake.py
 	$(BIN)/python benchmarks/gate.py
 	$(BIN)/python benchmarks/verdict_aa.py
+	$(BIN)/python benchmarks/comparison_aa.py
 	$(BIN)/python benchmarks/eta.py
 	$(BIN)/python benchmarks/detectors.py
 	$(BIN)/python benchmarks/serving.py

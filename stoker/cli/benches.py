@@ -75,7 +75,7 @@ def _job(
     from stoker.spec.reading import read_settings
 
     spec = read_settings(workspace.settings)
-    settings = _settings(asked, spec.evaluate.max_new_tokens)
+    settings = bench_settings(asked, spec.evaluate.max_new_tokens)
     suites = _suites(tasks, suite_path)
     paths = () if suites and not names else tuple(_paths(workspace, names))
     reader = open_reader()
@@ -95,7 +95,7 @@ def _job(
     )
 
 
-def _settings(asked: dict[str, Any], max_new_tokens: int) -> Any:
+def bench_settings(asked: dict[str, Any], max_new_tokens: int) -> Any:
     from stoker.spec.jobs import BenchSettings
 
     for name, least, most in (("shots", 0, 1000), ("limit", 1, 10**9), ("max_new_tokens", 1, MAX_TOKENS)):

@@ -6,14 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
-from stoker.cli import benches, trials, units
+from stoker.cli import benches, comparing, units
 from stoker.cli.console import AsJson, note, print_json, print_table
 from stoker.cli.lab import ask_supervisor, current_lab, open_reader
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Evaluate versions and compare them.")
 
 
-app.command("compare")(trials.compare)
+app.command("compare")(comparing.compare)
 app.command("bench")(benches.bench)
 
 

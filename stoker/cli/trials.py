@@ -1,15 +1,15 @@
-"""`stoker train --compare` and `stoker eval compare`: which of several datasets makes the better model."""
+"""`stoker train --compare` and `stoker eval compare TRIAL`: which of several datasets makes the better model."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from stoker.cli import units
 from stoker.cli.add import check_file
-from stoker.cli.console import AsJson, note, print_json, print_table, say
+from stoker.cli.console import note, print_json, print_table, say
 from stoker.cli.lab import current_lab, open_reader
 from stoker.errors import NotFound, UsageError, WorkerFailed
 
@@ -43,10 +43,7 @@ def compare_datasets(words: list[Path], *, as_json: bool, quiet: bool) -> None:
         raise typer.Exit(130)
 
 
-def compare(
-    trial: Annotated[str, typer.Argument(metavar="[ID]", help="A trial's id, or @latest.")] = "@latest",
-    as_json: AsJson = False,
-) -> None:
+def show_trial(trial: str, *, as_json: bool) -> None:
     """Show a comparison of datasets: each branch's score with its interval, and every pair, corrected for their number."""
     reader = open_reader()
     _show(reader, reader.resolve("trial", trial), as_json=as_json)

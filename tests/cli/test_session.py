@@ -123,6 +123,35 @@ def test_a_second_file_trains_in_the_foreground(lab: Path, tmp_path: Path) -> No
     assert "error: " in stoker(lab, "train", str(lab / "rejected" / "broken.jsonl"), code=5).stderr
 
 
+def test_models_are_compared_by_the_items_that_evaluations_answered(lab: Path) -> None:
+    asked = ("eval", "compare", "base", "v1", "v2", "--benchmark", "heldout", "--benchmark", "heldout-answers")
+    lines = ask(lab, *asked)
+    assert [(line["model_a"], line["model_b"], line["benchmark"]) for line in lines] == [
+        ("base", "main/v1", "heldout"), ("base", "main/v2", "heldout"), ("main/v1", "main/v2", "heldout")
+    ]  # fmt: skip
+    assert {(one["benchmark"], one["reason"].partition(" were")[0]) for one in lines[0]["missing"]} == {
+        ("heldout-answers", "only 4 items")
+    }
+    nlls = {}
+    for folder in (lab / ".stoker" / "benches").iterdir():
+        result = orjson.loads((folder / "result.json").read_bytes())
+        if result["benchmark"] == "heldout":
+            items = map(orjson.loads, (folder / "items.jsonl").read_bytes().splitlines())
+            nlls[result["model"]] = {item["id"]: item["nll"] for item in items if item["left_out"] is None}
+    for line in lines:
+        a, b = nlls[line["model_a"]], nlls[line["model_b"]]
+        assert line["n"] == len(a.keys() & b.keys()) > 0
+        difference = sum(b[id] - a[id] for id in a.keys() & b.keys()) / line["n"]
+        assert line["difference"] == pytest.approx(difference)
+    newest = max((lab / ".stoker" / "evaluations").glob("*/items-main-v2.jsonl"))
+    for item in map(orjson.loads, newest.read_bytes().splitlines()):
+        assert nlls["main/v2"][item["id"]] == item["nll"]  # the evaluation's own, not computed again
+    assert lines[0]["outcome"] == "better" and all(one["tokens_per_second"] > 0 for one in lines[0]["models"])
+    shown = stoker(lab, *asked, "--stored").stdout
+    assert "main/v2 against main/v1" in shown and "tokens/s" in shown
+    assert list((lab / ".stoker" / "tasks").iterdir()) == []
+
+
 def test_a_supervisor_hears_what_people_ask(lab: Path) -> None:
     supervisor = subprocess.Popen(
         [sys.executable, "-m", "stoker", "--lab", str(lab), "up"], stdout=subprocess.PIPE, stderr=subprocess.PIPE

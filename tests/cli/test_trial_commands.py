@@ -68,6 +68,9 @@ def test_a_failed_comparison_says_why_and_ends_with_6(compared: Workspace, stoke
     failed = stoker("eval", "compare")
     assert failed.code == 6 and "no rows" in failed.err
     assert stoker("eval", "compare", "t9").code == 3
+    for option in (("--benchmark", "sums"), ("--html", "page.html"), ("--shots", "2"), ("--stored",)):
+        refused = stoker("eval", "compare", "t1", *option)
+        assert refused.code == 2 and "are for models" in refused.err
 
 
 def test_what_can_not_be_compared_is_refused(history: Workspace, stoker: Stoker) -> None:
