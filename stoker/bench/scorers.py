@@ -12,6 +12,7 @@ from stoker.bench.questions import Scorers
 from stoker.bench.scoring import scorer_of
 from stoker.data.benchmark_header import Header
 from stoker.spec.jobs import BenchJob
+from stoker.spec.lab import EvaluateSpec
 
 _JUDGE_TOKENS = 64
 
@@ -20,9 +21,14 @@ def job_scorers(job: BenchJob) -> Scorers:
     """Return how a job's benchmarks get their scorers."""
 
     def scorer(path: Path, header: Header) -> Scorer:
-        return scorer_of(path, header, job.evaluate, job.answers, functools.partial(connect, root=job.root))
+        return scorer_for(path, header, job.evaluate, job.answers, job.root)
 
     return scorer
+
+
+def scorer_for(path: Path, header: Header, evaluate: EvaluateSpec, answers: Path, root: Path) -> Scorer:
+    """Return the scorer of the benchmark in `path`; see `scorer_of`."""
+    return scorer_of(path, header, evaluate, answers, functools.partial(connect, root=root))
 
 
 def connect(model: str, key: str, *, root: Path) -> Ask:

@@ -178,7 +178,7 @@ def _add(
     workspace: Workspace, file: Path, name: str, scorer: str, options: list[str], system: str | None, replace: bool, *,
     as_json: bool,
 ) -> None:  # fmt: skip
-    from stoker.cli.benches_adding import add_benchmark
+    from stoker.cli.benches_adding import add_benchmark, describe
 
     parsed = {}
     for option in options:
@@ -194,4 +194,5 @@ def _add(
     if as_json:
         print_json(added)
     else:
-        note(f"benchmark {added['name']}: {added['items']} items, scorer {added['scorer']}; run: stoker eval bench")
+        for line in describe(added):
+            note(line)

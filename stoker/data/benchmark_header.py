@@ -17,6 +17,9 @@ SCORERS = (
 )  # fmt: skip
 """Every scorer there is: what each does is in stoker/analysis/scorers and stoker/evaluate/scoring.py."""
 
+BY_RUNNING = frozenset({"code", "judge", "python"})
+"""Those that run or ask something."""
+
 Method = Literal["generation", "likelihood", "likelihood-normalised"]
 
 

@@ -57,6 +57,21 @@ def _records(path: Path, spec: IntakeSpec) -> Iterator[Record]:
             yield from read_records(source, spec)
 
 
+def read_values(path: Path) -> Iterator[Any]:
+    """Yield the records of a file of any format that data may have, as they are; DataError for one that can't be read."""
+    record = None
+    try:
+        for record in _records(path, IntakeSpec()):
+            if record.problem is not None:
+                raise record.problem
+            yield record.value
+    except RowProblem as problem:
+        line = record.line if record is not None else 0
+        raise _error(path, line, f"{problem.code}: {problem.reason}", problem.remedy) from None
+    except FileRefused as refusal:
+        raise DataError(f"benchmark {refusal.what}", refusal.why, refusal.remedy) from None
+
+
 def read_benchmark(path: Path) -> Benchmark:
     """Read a benchmark; DataError names the file and line of the first thing that is wrong."""
     header = read_header(path)

@@ -19,7 +19,8 @@ import pytest
 from stoker.cli.bench_table import short_names
 from stoker.cli.lab import open_reader
 from stoker.cli.references import bench_model, model_ref
-from stoker.errors import InvalidInput, NotFound
+from stoker.data.benchmarks import read_benchmark
+from stoker.errors import DataError, InvalidInput, NotFound
 from stoker.mailbox.benches import read_benches
 from stoker.workspace import Workspace
 
@@ -92,6 +93,26 @@ def test_benchmarks_are_added_and_listed(lab: Workspace, stoker: Stoker, tmp_pat
     assert stoker("eval", "bench", "--add", file, "--name", "sums", "--scorer", "number").code != 0
     assert stoker("eval", "bench", "--add", tmp_path / "none.jsonl", "--name", "x").code == 3
     assert stoker("eval", "bench", "--add", file, "--name", "x", "--option", "tolerance").code == 2
+
+
+def test_an_added_benchmark_is_frozen_keeps_its_scorers_options_and_takes_any_format(
+    lab: Workspace, stoker: Stoker, tmp_path: Path
+) -> None:
+    table = tmp_path / "sums.csv"
+    table.write_text("prompt,answer\n1 and 1?,2\n2 and 2?,four\n")
+    words = ["--scorer", "number", "--option", "tolerance=0.1", "--system", 'say "so"']
+    added = stoker("eval", "bench", "--add", table, *words)
+    assert added.code == 0, added.err
+    assert "benchmark sums: 2 items" in added.err and "1 items do not count: the scorer would not take" in added.err
+    benchmark = read_benchmark(lab.benchmarks / "sums.jsonl")
+    assert benchmark.header.options == {"tolerance": 0.1} and benchmark.header.system == 'say "so"'
+    (lab.benchmarks / "sums.jsonl").write_text('{"prompt": "1 and 1?", "answer": "3"}\n')
+    with pytest.raises(DataError, match="not what was frozen"):
+        read_benchmark(lab.benchmarks / "sums.jsonl")
+    assert stoker("eval", "bench", "--add", table, *words, "--replace").code == 0
+    assert len(read_benchmark(lab.benchmarks / "sums.jsonl").items) == 2
+    refused = stoker("eval", "bench", "--add", table, "--name", "x", "--scorer", "number", "--option", "tolerence=1")
+    assert refused.code == 5 and "no option 'tolerence'" in refused.err and not (lab.benchmarks / "x.jsonl").exists()
 
 
 @pytest.mark.parametrize(

@@ -182,3 +182,12 @@ def test_a_benchmark_that_is_not_there_or_has_no_score_is_refused_before_the_fir
     with pytest.raises(InvalidInput, match=r"train\.early_stopping_on = 'nothing' is no benchmark"):
         train(with_benchmark(lab, job, []), folder)
     assert messages(folder, "step") == []
+
+
+def test_a_scorer_that_runs_or_asks_something_stops_no_run(lab, taken):
+    job, folder = make_job(lab, "by-code", [taken], **STOPPING, early_stopping_on="words")
+    job = with_benchmark(lab, job, [{"prompt": "p", "answer": "a", "meta": {"tests": "pass"}}])
+    (job.benchmarks / "words.toml").write_text('scorer = "code"\n')
+    with pytest.raises(InvalidInput, match="only scorers that compare texts are used"):
+        train(job, folder)
+    assert messages(folder, "step") == []

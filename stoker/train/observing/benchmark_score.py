@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stoker.analysis.scorers import find_scorer
+from stoker.data.benchmark_header import BY_RUNNING
 from stoker.data.benchmarks import read_benchmark
 from stoker.data.sealing.overlap import near_trained
 from stoker.errors import InvalidInput
@@ -33,7 +34,14 @@ class BenchmarkScore:
                 'put the file there, or set it to "heldout"',
             )
         benchmark = read_benchmark(path)
-        self.name, self._loaded, self._scorer = name, loaded, find_scorer(benchmark.scorer)
+        if benchmark.scorer in BY_RUNNING:
+            raise InvalidInput(
+                f"train.early_stopping_on = {name!r} is marked by {benchmark.scorer!r}",
+                "while a run trains, only scorers that compare texts are used",
+                'choose another benchmark, or set it to "heldout"',
+            )
+        self.name, self._loaded = name, loaded
+        self._scorer = find_scorer(benchmark.scorer, benchmark.header.options)
         if not self._scorer.needs_answer:
             raise InvalidInput(
                 f"train.early_stopping_on = {name!r} has no score",
