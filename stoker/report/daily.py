@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import compress, pairwise
 from typing import Any
@@ -319,11 +319,19 @@ def named(runs: Sequence[str]) -> str:
     return ", ".join(runs)
 
 
-def run_part(run: dict[str, Any], columns: Mapping[str, Sequence[float]], device: str | None) -> RunPart:
-    """Return what a run did, from its row and the columns of its steps (step, loss, rows, tokens, seconds; NaN: not finite)."""
+def run_part(
+    run: dict[str, Any],
+    columns: Mapping[str, Sequence[float]],
+    device: str | None,
+    refused: Collection[int] = frozenset(),
+) -> RunPart:
+    """Return what a run did, from its row and the columns of its steps (step, loss, rows, tokens, seconds; NaN: not finite).
+
+    The losses of `refused` steps, which changed no weight, are left out of curve and means: one spike would hide all else.
+    """
     counted = columns["step"]
-    is_finite = [math.isfinite(loss) for loss in columns["loss"]]
-    steps, losses = (array("d", compress(columns[name], is_finite)) for name in ("step", "loss"))
+    counts = [math.isfinite(loss) and step not in refused for step, loss in zip(counted, columns["loss"], strict=True)]
+    steps, losses = (array("d", compress(columns[name], counts)) for name in ("step", "loss"))
     num_mean = max(1, min(MAX_MEAN_STEPS, len(losses) // 10))
     return RunPart(
         run=run["id"],

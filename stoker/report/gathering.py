@@ -103,11 +103,12 @@ def _rejected(files: Rows) -> tuple[daily.RejectedFile, ...]:
 
 def _runs(reader: Reader, window: Window) -> tuple[RunPart, ...]:
     """Return what each run did. Steps beyond the run's own were made before it went back: they are not part of it."""
-    found = []
+    found, refused = [], reader.ask(ask.refused_steps)
     for run in reader.ask(ask.runs_between, window.begins, window.ends):
         steps = reader.ask(ask.steps_between, run["id"], run["step"], window.begins, window.ends)
         if steps["step"]:
-            found.append(daily.run_part(run, steps, _device(reader.workspace.run(run["id"]))))
+            device = _device(reader.workspace.run(run["id"]))
+            found.append(daily.run_part(run, steps, device, refused.get(run["id"], frozenset())))
     return tuple(found)
 
 
@@ -197,7 +198,7 @@ def _incidents(reader: Reader, window: Window) -> tuple[daily.IncidentPart, ...]
             num_events=row["num_events"],
             opened_at=row["opened_at"],
             closed_at=row["closed_at"],
-            done=row["outcome"] or _done_about(recoveries, row["subject"], row["opened_at"], row["id"]),
+            done=row["outcome"] or _done_about(recoveries, row),
         )
         for row in reader.ask(ask.incidents_between, *ends)
     ]
@@ -212,18 +213,20 @@ def _incidents(reader: Reader, window: Window) -> tuple[daily.IncidentPart, ...]
             num_events=row["num_events"],
             opened_at=row["opened_at"],
             closed_at=None,
-            done=_done_about(recoveries, row["subject"], row["opened_at"], None),
+            done=_done_about(recoveries, row),
         )
         for row in reader.ask(ask.troubles_between, *ends)
     ]
     return tuple(sorted((*told, *untold), key=lambda one: one.opened_at))
 
 
-def _done_about(recoveries: Rows, subject: str, since: float, incident: str | None) -> str | None:
-    """Return the last thing that was done for an incident, or for its subject since it began."""
-    of_it = [row for row in recoveries if incident is not None and row["incident"] == incident]
-    of_subject = [row for row in recoveries if row["subject"] == subject and row["time"] >= since]
-    found = of_it or of_subject
+def _done_about(recoveries: Rows, row: dict[str, Any]) -> str | None:
+    """Return the last thing that was done for an incident, or for the subject of an open one since it began."""
+    incident = row.get("id")
+    of_it = [done for done in recoveries if incident is not None and done["incident"] == incident]
+    is_over = row.get("state") not in (None, "open")
+    of_subject = [done for done in recoveries if done["subject"] == row["subject"] and done["time"] >= row["opened_at"]]
+    found = of_it or ([] if is_over else of_subject)
     return str(found[-1]["text"]) if found else None
 
 

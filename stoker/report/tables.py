@@ -35,7 +35,7 @@ def at_a_glance(facts: DailyFacts) -> list[tuple[str, str]]:
     trained = len({file.dataset for file in facts.files_trained})
     refused = f"{len(facts.files_rejected)} refused"
     of = f" ({named([run.run for run in facts.runs])})"
-    steps = f"{facts.steps:,}{of}, {facts.rows:,} rows with replay, {facts.tokens:,} tokens"
+    steps = f"{facts.steps:,}{of}, {facts.rows:,} rows, replayed ones too, {facts.tokens:,} tokens"
     used = units.size(sum(size for _, size in facts.used_bytes))
     return [
         ("files", f"{trained} trained, {refused}, {len(facts.files_accepted)} came in"),
@@ -119,8 +119,8 @@ def incidents(facts: DailyFacts) -> Table:
             facts.window.words(one.opened_at, "%m-%d %H:%M"),
             one.severity,
             " ".join(part for part in (one.id, one.kind, f"({one.subject})") if part),
-            one.title + (f" ({one.num_events} times)" if one.num_events > 1 else ""),
-            one.done or ("it is still open" if one.state == "open" else "nothing"),
+            one.title + (f" ({one.num_events} events)" if one.num_events > 1 else ""),
+            one.done or ("it is still open" if one.state == "open" else "told, and over"),
         )
         for one in facts.incidents
     ]

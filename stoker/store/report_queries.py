@@ -202,6 +202,15 @@ def recoveries_between(connection: Connection, begins: float, ends: float) -> Ro
     return _rows(connection, statement.where(is_recovery, e.c.time >= begins, e.c.time < ends).order_by(e.c.id))
 
 
+def refused_steps(connection: Connection) -> dict[str, frozenset[int]]:
+    """Return each run's steps that were refused as spikes."""
+    e = t.events
+    found: dict[str, set[int]] = {}
+    for row in _rows(connection, select(e.c.run, e.c.data).where(e.c.code == "step.refused")):
+        found.setdefault(row["run"], set()).add(int(row["data"].get("step", 0)))
+    return {run: frozenset(steps) for run, steps in found.items()}
+
+
 def open_matters(connection: Connection, since: float) -> dict[str, Rows]:
     """What waits for a person now: parked runs, runs and evaluations that failed since, waiting files, failed alerts."""
     r, d, j, e, a = t.runs, t.datasets, t.jobs, t.evaluations, t.alerts

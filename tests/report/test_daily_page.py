@@ -77,7 +77,7 @@ def test_page_and_text_have_every_figure_with_its_source(idle: DailyFacts) -> No
             facts.headline, "1 trained, 1 refused", "40 (r1)", "160 rows", "2,000 tokens", "20 s of steps on cuda", "0.00556 (r1)",
             "1.25 kWh (r1)", "0.4 EUR (r1)", "main/v1: promoted (e1)", "main/v1 from r1, since ", "1, none still open",
             "1 file, ETA 1 min 30 s (1 min 20 s to 1 min 40 s)", "1.0 TB free, a run needs 268.4 MB", "r1", "1–40 of 40", "2.875 → 1.075", "e1", "-0.200 to -0.040", "0.930", "0.810", "e7",
-            "i1", "(3 times)", "1,900", "d2", "j9", "1 min 30 s", "Europe/Berlin", "3.0 MB", "stoker data show d2",
+            "i1", "(3 events)", "1,900", "d2", "j9", "1 min 30 s", "Europe/Berlin", "3.0 MB", "stoker data show d2",
         ):  # fmt: skip
             assert figure in said, figure
 
@@ -152,6 +152,16 @@ def test_a_loss_that_is_not_finite_is_counted_and_not_drawn() -> None:
     columns = {name: [1.0, 2.0] for name in ("step", "rows", "tokens", "seconds")}
     part = run_part(run, columns | {"loss": [math.nan, math.nan]}, None)
     assert (part.num_steps, part.first_loss, part.curve, part.version) == (2, None, (), None)
+
+
+def test_a_refused_spike_is_a_step_and_no_loss_of_the_run() -> None:
+    run = {"id": "r1", "name": "a", "dataset": "d", "state": "running", "model": "main", "version": 1, "trial": None,
+           "step": 3, "total_steps": None}  # fmt: skip
+    columns = {name: [1.0, 2.0, 3.0] for name in ("step", "rows", "tokens", "seconds")} | {"loss": [2.0, 900.0, 1.0]}
+    part = run_part(run, columns, None, frozenset({2}))
+    assert (part.num_steps, part.first_loss, part.last_loss) == (3, 2.0, 1.0)
+    assert [loss for _, loss in part.curve] == [2.0, 1.0]
+    assert 900.0 in [loss for _, loss in run_part(run, columns, None).curve]
 
 
 def test_a_curve_reaches_both_ends_of_both_axes() -> None:
