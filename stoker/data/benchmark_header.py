@@ -13,7 +13,7 @@ from stoker.spec.base import Spec
 
 SCORERS = (
     "exact", "normalised", "contains", "number", "choice", "regex", "json", "f1", "bleu", "chrf", "rouge",
-    "code", "judge", "python", "nll", "syllo",
+    "code", "judge", "python", "nll", "syllo", "basics",
 )  # fmt: skip
 """Every scorer there is: what each does is in stoker/analysis/scorers and stoker/evaluate/scoring.py."""
 
