@@ -1,4 +1,4 @@
-"""A small task in a worker of its own (generate, preview, merge): started, followed to its end, cleaned up.
+"""A small task in a worker of its own (generate, preview, bench, merge): started, followed to its end, cleaned up.
 
 It needs no supervisor. The worker is a separate process and talks through the task folder like any other.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +17,30 @@ from stoker.launchers import local
 from stoker.mailbox.journal import JournalReader
 from stoker.mailbox.messages import MESSAGES
 from stoker.mailbox.worker_box import WORKER_LOG
-from stoker.spec.jobs import JOB, GenerateJob, MergeJob, PreviewJob
+from stoker.spec.jobs import JOB, BenchJob, GenerateJob, MergeJob, PreviewJob
 from stoker.workspace import Workspace
 
 _LOOK_SECONDS = 0.03
 
 
 def run_task(
-    workspace: Workspace, job: GenerateJob | PreviewJob | MergeJob, *, nice: int = 0
+    workspace: Workspace,
+    job: GenerateJob | PreviewJob | BenchJob | MergeJob,
+    *,
+    nice: int = 0,
+    variables: Sequence[str] = (),
 ) -> Iterator[dict[str, Any]]:
-    """Yield the task's messages as they come, `finished` included; raise when it did not end well."""
+    """Yield the task's messages as they come, `finished` included; raise when it did not end well.
+
+    `variables` are names of this process's environment that the worker gets too.
+    """
     workspace.create()
     folder = workspace.tasks / f"{job.kind}-{uuid.uuid4().hex[:8]}"
     worker = folder / "worker"
     worker.mkdir(parents=True)
     (folder / JOB).write_text(job.model_dump_json(), "utf-8")
     log = worker / WORKER_LOG
-    process = local.start("stoker.worker", worker, "--once", str(folder), log=log, nice=nice)
+    process = local.start("stoker.worker", worker, "--once", str(folder), log=log, nice=nice, variables=variables)
     try:
         yield from _follow(folder, process, log)
     finally:

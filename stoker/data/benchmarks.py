@@ -67,7 +67,7 @@ def read_benchmark(path: Path) -> Benchmark:
         for record in _records(path, spec):
             if record.problem is not None:
                 raise record.problem
-            item = _item(record.value, record.line, header.system)
+            item = read_item(record.value, record.line, header.system)
             if item.id in lines:
                 raise _error(
                     path, record.line, f"the id {item.id} is on line {lines[item.id]} too", "give each its own"
@@ -100,7 +100,8 @@ def _check(path: Path, benchmark: Benchmark, lines: Mapping[str, int]) -> None:
             raise _error(path, lines[item.id], "no options to choose from", 'add "choices": [...] of 2 to 26 texts')
 
 
-def _item(value: Any, line: int, system: str) -> Item:
+def read_item(value: Any, line: int, system: str) -> Item:
+    """Return the item that a record is; RowProblem when it can't be one."""
     if not isinstance(value, dict):
         raise RowProblem("not-object", f"the item is {value!r}"[:100])
     record: Mapping[str, Any] = {key: part for key, part in value.items() if key not in _META_KEYS}
@@ -113,7 +114,13 @@ def _item(value: Any, line: int, system: str) -> Item:
         record = {**record, "system": system}
     elif system and messages and isinstance(messages[0], dict) and messages[0].get("role") != "system":
         record = {**record, "messages": [{"role": "system", "content": system}, *record["messages"]]}
-    row, _ = convert(dict(record), line)
+    try:
+        row, _ = convert(dict(record), line)
+    except RowProblem as problem:
+        if problem.code != "unknown-keys":
+            raise
+        keys = ", ".join(map(str, value))
+        raise RowProblem("no-answer", f"it has {keys or 'nothing'}, but an item needs prompt and answer") from None
     if row.messages is None:
         raise RowProblem("no-answer", "an item needs a prompt and an answer")
     category, meta = value.get("category"), value.get("meta") or {}

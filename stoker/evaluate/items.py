@@ -14,6 +14,7 @@ from typing import Any
 
 from stoker.analysis.scorers import NLL, Scorer, find_scorer, is_scorable
 from stoker.analysis.verdict import HELDOUT
+from stoker.bench.questions import NEAR_TRAINED, NOT_SCORABLE
 from stoker.data.benchmarks import read_benchmark
 from stoker.data.dataset import Dataset
 from stoker.data.replaced import is_counting
@@ -23,8 +24,6 @@ from stoker.errors import DataError
 from stoker.spec.jobs import DatasetRef, ItemSet
 
 _HELDOUT_SCORER = "f1"
-NEAR_TRAINED = "near a trained row"
-NOT_SCORABLE = "own answer gets no full marks"
 REPLACED = "not in the current version of its file"
 
 

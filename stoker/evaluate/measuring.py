@@ -18,6 +18,7 @@ import torch
 from stoker.data.rows import Row
 from stoker.errors import NonFinite
 from stoker.evaluate.answers import Answer, AnswerBook, Likelihood, Unfit
+from stoker.evaluate.progress import Beat
 from stoker.model.encoded import Encoded
 from stoker.model.generation import generate
 from stoker.model.likelihood import mean_nll_that_fits, token_counts
@@ -28,12 +29,6 @@ from stoker.spec.lab import EvaluateSpec, TrainSpec
 MAX_AUTO_LENGTH = 4096
 _CHUNK_TOKENS = 1 << 15
 _BATCH_TOKENS = 8192
-
-Beat = Callable[[int], None]
-
-
-class Paused(Exception):
-    """The supervisor asked for a pause; not an error."""
 
 
 @dataclass(frozen=True, slots=True)

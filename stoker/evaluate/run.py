@@ -7,7 +7,6 @@ What a model has answered before is not computed again, and a kill loses a batch
 from __future__ import annotations
 
 import functools
-import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,24 +15,21 @@ from stoker.durable import write_json
 from stoker.errors import SettingError, WorkerExit
 from stoker.evaluate.answers import AnswerBook, conditions_of
 from stoker.evaluate.items import EvalSet, load_sets
-from stoker.evaluate.measuring import Paused, Wanted, measure, missing, resolve_max_length
+from stoker.evaluate.measuring import Wanted, measure, missing, resolve_max_length
+from stoker.evaluate.progress import Paused, Progress
 from stoker.evaluate.results import SubjectResults, conclude, labels, score_subject
-from stoker.mailbox.control import ControlInbox
 from stoker.mailbox.messages import Outbox
 from stoker.model.device import Hardware, resolve_hardware
 from stoker.model.resident import Resident
 from stoker.spec.jobs import EvaluateJob, ModelRef
 
 RESULTS = "results.json"
-_BEAT_SECONDS = 0.25
-
-logger = logging.getLogger(__name__)
 
 
 def run_evaluation(job: EvaluateJob, folder: Path, outbox: Outbox, resident: Resident) -> WorkerExit:
     """Measure, compare, decide; send `result` and publish results.json. PAUSED when asked to stop in between."""
     started = time.monotonic()
-    progress = _Progress(folder, outbox)
+    progress = Progress(folder, outbox)
     sets = load_sets(job.sets, job.trained, job.evaluate.heldout_answers)
     for each in sets:
         _tell_left_out(each, outbox)
@@ -49,7 +45,7 @@ def run_evaluation(job: EvaluateJob, folder: Path, outbox: Outbox, resident: Res
 
 
 def _measure_all(
-    job: EvaluateJob, sets: Sequence[EvalSet], folder: Path, resident: Resident, progress: _Progress
+    job: EvaluateJob, sets: Sequence[EvalSet], folder: Path, resident: Resident, progress: Progress
 ) -> list[SubjectResults]:
     """Bring every model's book up to date and score it; the candidate first, which a warm process still holds."""
     hardware = resolve_hardware(job.train)
@@ -105,27 +101,3 @@ def _tell_left_out(each: EvalSet, outbox: Outbox) -> None:
             "warn", "evaluation.left-out", f"{count} items of {each.name} do not count: {reason}",
             set=each.name, reason=reason, count=count,
         )  # fmt: skip
-
-
-class _Progress:
-    """Heartbeat and pause check between batches, a few times a second at most."""
-
-    def __init__(self, folder: Path, outbox: Outbox) -> None:
-        self._control, self._outbox = ControlInbox(folder), outbox
-        self._done = self._total = 0
-        self._told_at = 0.0
-
-    def begin(self, total: int) -> None:
-        self._total = total
-        self._outbox.phase("answer", 0, total)
-
-    def beat(self, num_done: int) -> None:
-        self._done += num_done
-        now = time.monotonic()
-        if now - self._told_at < _BEAT_SECONDS and self._done < self._total:
-            return
-        self._told_at = now
-        self._outbox.phase("answer", min(self._done, self._total), self._total)
-        if any(request.get("kind") in ("pause", "stop") for request in self._control.read()):
-            logger.info("pausing after %d of %d", self._done, self._total)
-            raise Paused

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -83,10 +84,12 @@ def start(
     nice: int = 0,
     threads: int | None = None,
     is_training: bool = True,
+    variables: Sequence[str] = (),
 ) -> Process:
     """Start `python -m module folder arguments`, its output appended to `log`.
 
-    `threads` bounds the numeric libraries; hub and GPU settings are passed on only when `is_training`.
+    `threads` bounds the numeric libraries; hub and GPU settings are passed on only when `is_training`. `variables` are
+    names that it gets besides: what a job refers to.
     """
     command = command_line(module, folder, *arguments)
     with log.open("ab") as output:
@@ -95,7 +98,8 @@ def start(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env=environment(threads=threads, is_training=is_training),
+            env=environment(threads=threads, is_training=is_training)
+            | {name: os.environ[name] for name in variables if name in os.environ},
             start_new_session=True,
             close_fds=True,
         )

@@ -35,12 +35,12 @@ def base_ref(workspace: Workspace, spec: ModelSpec) -> BaseRef:
 def tokenizer_ref(workspace: Workspace, spec: LabSpec) -> TokenizerRef:
     """Return the tokenizer that the settings' base has, for measuring rows; nothing is downloaded for that."""
     base = base_ref(workspace, spec.model)
-    folder = base.folder or _downloaded(base)
+    folder = base.folder or downloaded_base(base)
     is_here = folder is not None and (folder / "tokenizer.json").is_file()
     return TokenizerRef(name=base.name, folder=folder if is_here else None, max_length=spec.train.max_length)
 
 
-def _downloaded(base: BaseRef) -> Path | None:
+def downloaded_base(base: BaseRef) -> Path | None:
     """Return where the hub's cache holds a base, as huggingface_hub lays it out; None when it holds none."""
     from huggingface_hub import constants
 

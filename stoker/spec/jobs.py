@@ -177,6 +177,64 @@ class PreviewJob(Spec):
     train: TrainSpec = Field(description="max_length and seed, as in training.")
 
 
+class BenchSettings(Spec):
+    """How benchmarks are asked. Everything here is part of what a result is kept under."""
+
+    shots: int = Field(0, ge=0, description="Solved examples shown before each question.")
+    limit: int | None = Field(None, ge=1, description="So many items of each benchmark, drawn by the seed; None: all.")
+    seed: int = Field(0, ge=0, description="Which examples are shown, and which items a limit leaves.")
+    max_new_tokens: int = Field(512, ge=1, description="Longest answer (tokens).")
+
+
+class EndpointRef(Spec):
+    """A model behind an OpenAI-compatible API."""
+
+    label: str = Field(description='"http://host:port/v1#name".')
+    url: str = Field(description="Up to and with /v1.")
+    model: str
+    key: str = Field("", description="env:NAME or file:PATH that holds the API key; empty: none is sent.")
+
+
+class BenchModel(Spec):
+    """A model to bench: `model` is loaded, or `endpoint` is asked."""
+
+    source: Literal["version", "base", "folder", "adapter", "endpoint"]
+    model: ModelRef | None = None
+    endpoint: EndpointRef | None = None
+    trained: tuple[DatasetRef, ...] = Field(
+        (), description="Datasets it was trained on: overlapping items do not count."
+    )
+
+    @property
+    def label(self) -> str:
+        found = self.model or self.endpoint
+        assert found is not None
+        return found.label
+
+
+class Suite(Spec):
+    """A task of lm-evaluation-harness, defined in a local folder of YAML files."""
+
+    task: str
+    folder: Path
+
+
+class BenchJob(Spec):
+    """Answer benchmarks and suites with models, each result published as it is done (mailbox/benches)."""
+
+    kind: Literal["bench"] = "bench"
+    models: tuple[BenchModel, ...]
+    benchmarks: tuple[Path, ...] = Field((), description="Benchmark files.")
+    suites: tuple[Suite, ...] = ()
+    settings: BenchSettings = BenchSettings()
+    again: bool = Field(False, description="Also what has a result already.")
+    evaluate: EvaluateSpec = EvaluateSpec()
+    train: TrainSpec = Field(TrainSpec(), description="Precision, threads and max_length, as in training.")
+    answers: Path = Field(description="Folder of kept answers (Workspace.answers).")
+    output: Path = Field(description="Folder of results (Workspace.benches).")
+    root: Path = Field(description="The lab: where a key's file: begins.")
+
+
 class MergeJob(Spec):
     """Fold an adapter into its base, check the outputs, publish plain weights."""
 
@@ -187,7 +245,8 @@ class MergeJob(Spec):
 
 
 Job = Annotated[
-    IntakeJob | TrainJob | EvaluateJob | PrepareJob | GenerateJob | PreviewJob | MergeJob, Field(discriminator="kind")
+    IntakeJob | TrainJob | EvaluateJob | PrepareJob | GenerateJob | PreviewJob | BenchJob | MergeJob,
+    Field(discriminator="kind"),
 ]
 _adapter: TypeAdapter[Job] = TypeAdapter(Job)
 

@@ -18,7 +18,17 @@ from stoker.evaluate.run import run_evaluation
 from stoker.mailbox.control import is_signalled
 from stoker.mailbox.messages import Outbox
 from stoker.model.resident import Resident
-from stoker.spec.jobs import EvaluateJob, GenerateJob, Job, MergeJob, PrepareJob, PreviewJob, TrainJob, read_job
+from stoker.spec.jobs import (
+    BenchJob,
+    EvaluateJob,
+    GenerateJob,
+    Job,
+    MergeJob,
+    PrepareJob,
+    PreviewJob,
+    TrainJob,
+    read_job,
+)
 from stoker.train.run import prepare_run, run_training
 from stoker.worker.asking import run_generate, run_merge
 from stoker.worker.previewing import run_preview
@@ -58,6 +68,10 @@ def _dispatch(job: Job, folder: Path, outbox: Outbox, resident: Resident) -> Wor
         return run_generate(job, folder, outbox, resident)
     if isinstance(job, PreviewJob):
         return run_preview(job, folder, outbox)
+    if isinstance(job, BenchJob):
+        from stoker.worker.benching import run_bench  # with an HTTP client that nothing else here needs
+
+        return run_bench(job, folder, outbox, resident)
     if isinstance(job, MergeJob):
         return run_merge(job, outbox, resident)
     raise InvalidInput(f"a worker takes no {job.kind!r} task", "", "it runs as python -m stoker.data FOLDER")
