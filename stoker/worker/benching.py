@@ -136,8 +136,8 @@ def _write_suite(
 
 
 def _measure(job: BenchJob, subject: _Subject, asked: Asked, load: Loader, progress: Progress) -> None:
-    evaluate = job.evaluate.model_copy(update={"max_new_tokens": job.settings.max_new_tokens})
     max_length, questions = subject.max_length, asked.questions
+    evaluate = job.evaluate.model_copy(update={"max_new_tokens": questions.settings.max_new_tokens})
     book = AnswerBook(job.answers, subject.weights_sha256, subject.conditions["conditions"], evaluate.max_new_tokens)
     with book:
         progress.begin(sum(map(len, missing(book, wanted_rows(questions), max_length))))

@@ -1,7 +1,11 @@
-"""Freezes the basics as a benchmark file. Its seed stands here and a test holds its SHA-256, so that scores compare."""
+"""Freezes the basics as a benchmark file. Its seed stands here and a test holds its SHA-256, so that scores compare.
+
+An answer has room for the longest one expected, spelled letter by letter; a model that never stops costs little.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import orjson
@@ -12,8 +16,9 @@ from stoker.tasks.basics.generate import generate_items
 NAME = "basics"
 NUM_PER_CATEGORY = 20
 SEED = 2001
+MAX_NEW_TOKENS = 64
 HEADER = (
-    'scorer = "basics"\ndescription = "what a model could do before: copying, arithmetic, sorting, JSON, a format, stopping"\n'
+    f'scorer = "basics"\nmax_new_tokens = {MAX_NEW_TOKENS}\ndescription = "what a model could do before: copying, arithmetic, sorting, JSON, a format, stopping"\n'
     'licence = "Apache-2.0"\n'
 )
 
@@ -23,8 +28,9 @@ def write_basics(folder: Path) -> Path:
     path = folder / f"{NAME}.jsonl"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        items = generate_items(NUM_PER_CATEGORY, SEED)
+        items = b"".join(orjson.dumps(item.to_json()) + b"\n" for item in generate_items(NUM_PER_CATEGORY, SEED))
+        header = f'{HEADER}sha256 = "{hashlib.sha256(items).hexdigest()}"\n'
         # The header first: items without their scorer would be marked by the default one.
-        write_atomic(path.with_suffix(".toml"), HEADER.encode())
-        write_atomic(path, b"".join(orjson.dumps(item.to_json()) + b"\n" for item in items))
+        write_atomic(path.with_suffix(".toml"), header.encode())
+        write_atomic(path, items)
     return path
