@@ -207,7 +207,7 @@ def _train(model: Any, encoded: list[Any], loaded: Loaded) -> None:
         schedule.step()
         optimizer.zero_grad()
         if start % (50 * _BATCH_ROWS) == 0:
-            print(f"step {start // _BATCH_ROWS} of {len(starts)}: loss {float(loss):.3f}", flush=True)
+            print(f"step {start // _BATCH_ROWS} of {len(starts)}: loss {float(loss.detach()):.3f}", flush=True)
     torch.set_num_threads(num_threads)
 
 

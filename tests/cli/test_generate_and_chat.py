@@ -257,3 +257,12 @@ def test_a_chat_with_an_endpoint(quiet_lab: Workspace, server: Server) -> None:
     assert done.stdout == "one!\ntwo!\n"
     assert "too long for me" in done.stderr and "taken back" in done.stderr
     assert [turn["content"] for turn in server.asked[-1]["messages"]] == ["s", "one", "one!", "two"]
+
+
+def test_the_basics_can_be_benched_on_any_model(stoker: Any, lab: Workspace, server: Server) -> None:
+    (result,) = stoker(
+        "eval", "bench", "--benchmark", "basics", "--model", server.model, "--limit", "12", "--json"
+    ).json()
+    assert (result["benchmark"], result["n"], result["scores"]["basics"]) == ("basics", 12, 0.0)
+    assert {body["max_tokens"] for body in server.asked if not body.get("stream")} == {64}
+    assert stoker("eval", "bench", "--list", "--json").json() == []
