@@ -87,6 +87,7 @@ bench: setup
 	$(BIN)/python benchmarks/series.py
 	$(BIN)/python benchmarks/intake.py
 	$(BIN)/python benchmarks/gate.py
+	$(BIN)/python benchmarks/generation.py
 	$(BIN)/python benchmarks/verdict_aa.py
 	$(BIN)/python benchmarks/comparison_aa.py
 	$(BIN)/python benchmarks/eta.py

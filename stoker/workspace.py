@@ -112,6 +112,11 @@ class Workspace:
         return self.state / "benches"
 
     @property
+    def basics(self) -> Path:
+        """The benchmark that shows what a version has forgotten, frozen when it was first asked for."""
+        return self.state / "basics"
+
+    @property
     def serving(self) -> Path:
         """What the inference API keeps: keys, share links, requests, feedback."""
         return self.state / "serving"

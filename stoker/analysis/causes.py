@@ -87,6 +87,7 @@ CAUSES: Final[Mapping[str, tuple[Cause, ...]]] = {
     "evaluation.crashed": _opens("evaluation"),
     "evaluation.failed": (Cause("worsens", ("evaluation",)),),
     "evaluation.unreadable": _tells("evaluation"),
+    "evaluation.forgotten": _tells("evaluation"),
     "verdict": (Cause("recovers", ("evaluation",)), _DISK_GOES_ON),
     # the rest
     "evaluation.left-out": _tells("evaluation"),

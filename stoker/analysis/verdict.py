@@ -40,8 +40,12 @@ def decide(
     parent: str | None,
     base: str,
     unmeasured: Mapping[str, str] | None = None,
+    objection: str = "",
 ) -> Verdict:
-    """Judge the candidate against `parent` (or `base`). `unmeasured` says why a benchmark has no comparison."""
+    """Judge the candidate against `parent` (or `base`). `unmeasured` says why a benchmark has no comparison.
+
+    `objection` is what else speaks against a promotion; empty: nothing.
+    """
     against = parent or base
     primary = {each.benchmark: each for each in comparisons if each.against == against and each.is_primary}
     notes = _notes(primary, evaluate) + _note_on_base(comparisons, evaluate, parent, base)
@@ -57,7 +61,7 @@ def decide(
     if target.outcome == "no-difference":
         reason = f"Kept {against}: {target.candidate} shows no detectable difference on {said}; {_limit(target)}."
         return Verdict("no-difference", False, reason, notes)
-    objection = _guards_object(primary, evaluate, missing)
+    objection = _guards_object(primary, evaluate, missing) or objection
     if objection:
         return Verdict(
             "better", False, f"Kept {against}: {target.candidate} is better on {said}, but {objection}.", notes

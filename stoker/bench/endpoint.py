@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,9 +72,9 @@ class Endpoint:
     def close(self) -> None:
         self._client.close()
 
-    def chat(self, messages: Sequence[Mapping[str, Any]], max_tokens: int) -> Reply:
-        """Answer a conversation greedily."""
-        body = {"model": self._ref.model, "messages": list(messages), "max_tokens": max_tokens, "temperature": 0}
+    def chat(self, messages: Sequence[Mapping[str, Any]], max_tokens: int, **sampling: Any) -> Reply:
+        """Answer a conversation, greedily unless told otherwise."""
+        body = self._chat_body(messages, max_tokens, sampling)
         if self._tells_logprobs:
             try:
                 return _reply(self._post("chat/completions", {**body, "logprobs": True}), self._shape_error)
@@ -83,6 +83,30 @@ class Endpoint:
                     raise
                 self._tells_logprobs = False
         return _reply(self._post("chat/completions", body), self._shape_error)
+
+    def stream(self, messages: Sequence[Mapping[str, Any]], max_tokens: int, **sampling: Any) -> Iterator[str]:
+        """Yield an answer's text piece by piece."""
+        body = {**self._chat_body(messages, max_tokens, sampling), "stream": True}
+        url = f"{self._ref.url}/chat/completions"
+        try:
+            with self._client.stream("POST", url, json=body) as response:
+                if response.status_code != 200:
+                    response.read()
+                    raise self._error(url, response)
+                for line in response.iter_lines():
+                    if piece := _content(line):
+                        yield piece
+        except httpx2.HTTPError as error:
+            raise EndpointError(
+                f"{url} breaks off ({type(error).__name__}: {error})", "", "see the server's log"
+            ) from None
+
+    def _chat_body(
+        self, messages: Sequence[Mapping[str, Any]], max_tokens: int, sampling: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        return {
+            "model": self._ref.model, "messages": list(messages), "max_tokens": max_tokens, "temperature": 0, **sampling
+        }  # fmt: skip
 
     def complete(self, prompt: str, max_tokens: int, stop: Sequence[str] = (), **sampling: Any) -> str:
         """Continue plain text, greedily unless told otherwise, up to a stop text."""
@@ -119,7 +143,7 @@ class Endpoint:
                 if response.status_code != 200:
                     return None
                 for line in response.iter_lines():
-                    if _has_content(line):
+                    if _content(line):
                         moments.append(time.perf_counter())
         except httpx2.HTTPError:
             return None
@@ -259,14 +283,15 @@ def _offsets(tokens: Sequence[str]) -> list[int]:
     return offsets
 
 
-def _has_content(line: str) -> bool:
+def _content(line: str) -> str:
+    """Return the text that a line of a stream brings; "" for any other line."""
     if not line.startswith("data:") or line[5:].strip() == "[DONE]":
-        return False
+        return ""
     try:
         choices = orjson.loads(line[5:]).get("choices") or [{}]
-        return bool((choices[0].get("delta") or {}).get("content"))
+        return str((choices[0].get("delta") or {}).get("content") or "")
     except (orjson.JSONDecodeError, AttributeError):
-        return False
+        return ""
 
 
 def _message(content: bytes) -> str:

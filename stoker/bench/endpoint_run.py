@@ -70,7 +70,7 @@ def plain_context(question: Question) -> str:
 
 
 def _measure(job: BenchJob, asked: Asked, endpoint: Endpoint, tell: Callable[[int, int], None]) -> None:
-    questions, max_tokens = asked.questions, job.settings.max_new_tokens
+    questions, max_tokens = asked.questions, asked.questions.settings.max_new_tokens
     book = AnswerBook(job.answers, asked.weights_sha256, _CONDITIONS, max_tokens)
     if job.again:
         book = _emptied(book, job.answers, asked.weights_sha256, max_tokens)

@@ -95,9 +95,10 @@ def question_set(
     ]
     limit = settings.limit if settings.limit and settings.limit < len(benchmark.items) else None
     seed = settings.seed if limit or settings.shots else 0
+    longest = min(settings.max_new_tokens, benchmark.header.max_new_tokens or settings.max_new_tokens)
     return QuestionSet(
         path.stem, benchmark.sha256, scorer, benchmark.header.method, tuple(questions),
-        _fingerprint(path, benchmark, questions), settings.model_copy(update={"limit": limit, "seed": seed}),
+        _fingerprint(path, benchmark, questions), settings.model_copy(update={"limit": limit, "seed": seed, "max_new_tokens": longest}),
     )  # fmt: skip
 
 

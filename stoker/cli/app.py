@@ -11,6 +11,7 @@ from stoker import __version__
 from stoker.cli import (
     add,
     alerts,
+    chat,
     config,
     data,
     demo,
@@ -49,6 +50,7 @@ def build() -> Any:
         ("add", add.add),
         ("train", train.train),
         ("generate", generate.generate),
+        ("chat", chat.chat),
     ):
         app.command(name)(command)
     for name, group in (

@@ -11,6 +11,8 @@ import typer
 from stoker.cli.console import AsJson, note, print_json
 from stoker.cli.lab import current_lab, open_reader
 from stoker.errors import NotFound, UsageError, UserError
+from stoker.tasks.basics.install import NAME as BASICS
+from stoker.tasks.basics.install import write_basics
 from stoker.workspace import Workspace
 
 MAX_TOKENS = 131_072
@@ -24,7 +26,9 @@ def bench(
             "more. Default: the champion, or the base where there is none."
         ),
     ] = None,
-    benchmark: Annotated[list[str] | None, typer.Option(help="One of the lab's; again for more. Default: all.")] = None,
+    benchmark: Annotated[
+        list[str] | None, typer.Option(help="One of the lab's, or basics; again for more. Default: all of the lab's.")
+    ] = None,
     shots: Annotated[int, typer.Option(help="Solved examples shown before each question.")] = 0,
     limit: Annotated[int | None, typer.Option(help="So many items of each, drawn by the seed.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Which examples are shown, which items a limit leaves.")] = 0,
@@ -135,6 +139,8 @@ def _default_model(reader: Any) -> str:
 
 def _paths(workspace: Workspace, names: list[str]) -> list[Path]:
     there = {path.stem: path for path in sorted(workspace.benchmarks.glob("*.jsonl"))}
+    if BASICS in names and BASICS not in there:
+        there[BASICS] = write_basics(workspace.basics)
     if not there:
         raise NotFound(
             "the lab has no benchmarks", f"they lie in {workspace.benchmarks}",

@@ -151,7 +151,10 @@ def _sample(folder: Path, candidate: str) -> dict[str, Any] | None:
 
 def _say_verdict(verdict: dict[str, Any]) -> None:
     say(f"\n{verdict['version']}, {units.duration(verdict['seconds'])} after the start\n")
-    print_comparisons(verdict["comparisons"])
+    # Of what a model could do before only a loss belongs to the story.
+    print_comparisons(
+        [row for row in verdict["comparisons"] if row["benchmark"] != "basics" or row["outcome"] == "worse"]
+    )
     say(f"\n{verdict['reason']}\n")
     sample = verdict["sample"]
     if sample:

@@ -9,6 +9,7 @@ import typer
 from stoker.cli import benches, comparing, units
 from stoker.cli.console import AsJson, note, print_json, print_table
 from stoker.cli.lab import ask_supervisor, current_lab, open_reader
+from stoker.workspace import Workspace
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Evaluate versions and compare them.")
 
@@ -35,6 +36,7 @@ def list_(
             continue
         verdict = found["verdict"]
         note(f"{found['id']} {found['candidate']}: {verdict['reason'] if verdict else found['state']}")
+        _note_basics(reader.workspace, found)
     if not comparisons:
         note("nothing evaluated yet; a run is evaluated when it is done, or run: stoker eval run VERSION")
 
@@ -51,6 +53,19 @@ def run(
     others = [reader.resolve_version(other)[1] for other in against or []]
     reply = ask_supervisor(workspace, "eval.run", model=model, version=number, against=others)
     note(f"evaluation {reply.get('evaluation', '')} queued; see: stoker eval list")
+
+
+def _note_basics(workspace: Workspace, found: dict[str, Any]) -> None:
+    """Say what the basics showed and what they took; what was forgotten stands in the verdict's reason already."""
+    path = workspace.evaluation(found["id"]) / "results.json"
+    if found["state"] != "done" or not path.is_file():
+        return
+    import orjson
+
+    shown = orjson.loads(path.read_bytes()).get("forgetting")
+    if shown:
+        said = f"{shown['n']} basics" if shown["is_forgotten"] else str(shown["text"]).rstrip(".")
+        note(f"  {said}; asked in {units.duration(shown['seconds'])}")
 
 
 def print_comparisons(comparisons: list[dict[str, Any]], *, every_metric: bool = False) -> None:

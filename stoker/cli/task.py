@@ -1,4 +1,4 @@
-"""A small task in a worker of its own (generate, preview, bench, merge): started, followed to its end, cleaned up.
+"""A small task in a worker of its own (generate, chat, preview, bench, merge): started, followed to its end, cleaned up.
 
 It needs no supervisor. The worker is a separate process and talks through the task folder like any other.
 """
@@ -10,17 +10,18 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from stoker.errors import InvalidInput, PermanentError, WorkerExit, WorkerFailed
 from stoker.launchers import local
 from stoker.mailbox.journal import JournalReader
 from stoker.mailbox.messages import MESSAGES
 from stoker.mailbox.worker_box import WORKER_LOG
-from stoker.spec.jobs import JOB, BenchJob, GenerateJob, MergeJob, PreviewJob
+from stoker.spec.jobs import JOB, BenchJob, ChatJob, GenerateJob, MergeJob, PreviewJob
 from stoker.workspace import Workspace
 
-_LOOK_SECONDS = 0.03
+LOOK_SECONDS = 0.03
 
 
 def run_task(
@@ -34,32 +35,58 @@ def run_task(
 
     `variables` are names of this process's environment that the worker gets too.
     """
-    workspace.create()
-    folder = workspace.tasks / f"{job.kind}-{uuid.uuid4().hex[:8]}"
-    worker = folder / "worker"
-    worker.mkdir(parents=True)
-    (folder / JOB).write_text(job.model_dump_json(), "utf-8")
-    log = worker / WORKER_LOG
-    process = local.start("stoker.worker", worker, "--once", str(folder), log=log, nice=nice, variables=variables)
-    try:
-        yield from _follow(folder, process, log)
-    finally:
-        local.stop(process)
-        shutil.rmtree(folder, ignore_errors=True)
+    with RunningTask(workspace, job, nice=nice, variables=variables) as task:
+        is_over = False
+        while not is_over:
+            for message in task.read():
+                yield message
+                is_over = message["kind"] == "finished"
+            if not is_over:
+                time.sleep(LOOK_SECONDS)
 
 
-def _follow(folder: Path, process: local.Process, log: Path) -> Iterator[dict[str, Any]]:
-    journal = JournalReader(folder / MESSAGES)
-    while True:
-        was_alive = process.is_alive()
-        for message in journal.read():
+class RunningTask:
+    """A task's worker; use it as a context, which ends the worker and removes the task's folder."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        job: GenerateJob | ChatJob | PreviewJob | BenchJob | MergeJob,
+        *,
+        nice: int = 0,
+        variables: Sequence[str] = (),
+    ) -> None:
+        workspace.create()
+        self.folder = workspace.tasks / f"{job.kind}-{uuid.uuid4().hex[:8]}"
+        worker = self.folder / "worker"
+        worker.mkdir(parents=True)
+        (self.folder / JOB).write_text(job.model_dump_json(), "utf-8")
+        self._log = worker / WORKER_LOG
+        self._journal = JournalReader(self.folder / MESSAGES)
+        self._process = local.start(
+            "stoker.worker", worker, "--once", str(self.folder), log=self._log, nice=nice, variables=variables
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        local.stop(self._process)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def read(self) -> Iterator[dict[str, Any]]:
+        """Yield what is new; raise when the task did not end well, or its worker is gone."""
+        was_alive = self._process.is_alive()
+        is_over = False
+        for message in self._journal.read():
             yield message
             if message["kind"] == "finished":
+                is_over = True
                 _check_end(message)
-                return
-        if not was_alive:
-            raise WorkerFailed(f"the worker ended before its task was done:\n{_tail(log)}")
-        time.sleep(_LOOK_SECONDS)
+        if not was_alive and not is_over:
+            raise WorkerFailed(f"the worker ended before its task was done:\n{_tail(self._log)}")
 
 
 def _check_end(message: dict[str, Any]) -> None:

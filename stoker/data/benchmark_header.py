@@ -13,7 +13,7 @@ from stoker.spec.base import Spec
 
 SCORERS = (
     "exact", "normalised", "contains", "number", "choice", "regex", "json", "f1", "bleu", "chrf", "rouge",
-    "code", "judge", "python", "nll", "syllo",
+    "code", "judge", "python", "nll", "syllo", "basics",
 )  # fmt: skip
 """Every scorer there is: what each does is in stoker/analysis/scorers and stoker/evaluate/scoring.py."""
 
@@ -37,6 +37,9 @@ class Header(Spec):
     categories: tuple[str, ...] = Field((), description="The only categories there may be; empty: any.")
     examples: tuple[dict[str, Any], ...] = Field((), description="Solved items to show before a question (few-shot).")
     shots_from: str = Field("", description="A file of solved items to show, relative to the benchmark.")
+    max_new_tokens: int | None = Field(
+        None, ge=1, description="No answer to an item is longer than this (tokens); none: as long as evaluations allow."
+    )
     description: str = ""
     licence: str = ""
     sha256: str = Field("", description="Of the items file when it was frozen; other items are refused.")

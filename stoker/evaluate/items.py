@@ -22,6 +22,7 @@ from stoker.data.rows import Row
 from stoker.data.sealing.overlap import near_trained
 from stoker.errors import DataError
 from stoker.spec.jobs import DatasetRef, ItemSet
+from stoker.spec.lab import EvaluateSpec
 
 _HELDOUT_SCORER = "f1"
 REPLACED = "not in the current version of its file"
@@ -29,7 +30,7 @@ REPLACED = "not in the current version of its file"
 
 @dataclass(frozen=True, slots=True)
 class EvalItem:
-    """One thing to measure: NLL always, and the answer's score when `is_answered`."""
+    """One thing to measure: NLL always, and the answer's score when `is_answered`, up to `max_new_tokens` of it."""
 
     id: str
     row: Row
@@ -37,6 +38,7 @@ class EvalItem:
     category: str | None
     meta: Mapping[str, Any]
     is_answered: bool
+    max_new_tokens: int | None = None
 
 
 @dataclass(slots=True)
@@ -56,16 +58,16 @@ class EvalSet:
     problem: str | None = None
 
 
-def load_sets(sets: Sequence[ItemSet], trained: Sequence[DatasetRef], heldout_answers: int) -> list[EvalSet]:
+def load_sets(sets: Sequence[ItemSet], trained: Sequence[DatasetRef], evaluate: EvaluateSpec) -> list[EvalSet]:
     """Return the sets with the items that count; a benchmark that can't be read has none, and its problem."""
     folders = [dataset.folder for dataset in trained]
     loaded = []
     for each in sets:
         if each.benchmark is None:
-            loaded.append(_load_heldout(each, heldout_answers))
+            loaded.append(_load_heldout(each, evaluate.heldout_answers))
             continue
         try:
-            loaded.append(_load_benchmark(each.name, each.benchmark, folders))
+            loaded.append(_load_benchmark(each.name, each.benchmark, folders, evaluate.max_new_tokens))
         except (DataError, OSError) as error:
             # One bad file must not cost the verdict on all others; whoever judges by it is told why it is missing.
             loaded.append(EvalSet(each.name, find_scorer(NLL), NLL, problem=str(error)))
@@ -92,16 +94,20 @@ def _counting(dataset: DatasetRef, left_out: Counter[str]) -> list[Row]:
     return [row for row, counts in zip(rows, counting.tolist(), strict=True) if counts]
 
 
-def _load_benchmark(name: str, path: Path, trained: Sequence[Path]) -> EvalSet:
+def _load_benchmark(name: str, path: Path, trained: Sequence[Path], longest: int) -> EvalSet:
     benchmark = read_benchmark(path)
     scorer = find_scorer(benchmark.scorer)
     near = near_trained([item.row for item in benchmark.items], trained)
     found = EvalSet(name, scorer, scorer.primary, sha256=benchmark.sha256)
+    limit = benchmark.header.max_new_tokens
+    limit = None if limit is None or limit >= longest else limit
     for item in benchmark.items:
         if item.row.id in near:
             found.left_out[NEAR_TRAINED] += 1
         elif not is_scorable(scorer, item.meta, item.answer):
             found.left_out[NOT_SCORABLE] += 1
         else:
-            found.items.append(EvalItem(item.id, item.row, item.answer, item.category, item.meta, scorer.needs_answer))
+            found.items.append(
+                EvalItem(item.id, item.row, item.answer, item.category, item.meta, scorer.needs_answer, limit)
+            )
     return found

@@ -33,18 +33,19 @@ _BATCH_TOKENS = 8192
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A row to measure, and whether its answer is wanted too."""
+    """A row to measure, and whether its answer is wanted too, no longer than `max_new_tokens` (None: the setting)."""
 
     row: Row
     is_answered: bool
+    max_new_tokens: int | None = None
 
 
-def missing(book: AnswerBook, wanted: Sequence[Wanted], max_length: int) -> tuple[list[Row], list[Row]]:
-    """Return the rows whose likelihood, and those whose answer, the book lacks."""
+def missing(book: AnswerBook, wanted: Sequence[Wanted], max_length: int) -> tuple[list[Row], list[Wanted]]:
+    """Return the rows whose likelihood, and what of it whose answer, the book lacks."""
     fit = [each for each in wanted if book.unfit_reason(each.row.id, max_length) is None]
-    likelihoods = [each.row for each in fit if book.likelihood(each.row.id) is None]
-    answers = [each.row for each in fit if each.is_answered and book.answer(each.row.id) is None]
-    return likelihoods, answers
+    likelihoods = {each.row.id: each.row for each in fit if book.likelihood(each.row.id) is None}
+    answers = [each for each in fit if each.is_answered and book.answer(each.row.id, each.max_new_tokens) is None]
+    return list(likelihoods.values()), answers
 
 
 def measure(
@@ -61,7 +62,7 @@ def measure(
         return
     loaded = load()
     _measure_likelihoods(book, likelihoods, loaded, max_length, beat)
-    fit = [row for row in answers if book.unfit_reason(row.id, max_length) is None]
+    fit = [each for each in answers if book.unfit_reason(each.row.id, max_length) is None]
     beat(len(answers) - len(fit))
     _measure_answers(book, fit, loaded, evaluate, beat)
 
@@ -111,14 +112,24 @@ def _likelihood(row_id: str, sequences: list[Encoded], nlls: np.ndarray, loaded:
     return Likelihood(nll, int(counts.sum()), max(len(sequence) for sequence in sequences))
 
 
-def _measure_answers(book: AnswerBook, rows: Sequence[Row], loaded: Loaded, evaluate: EvaluateSpec, beat: Beat) -> None:
+def _measure_answers(
+    book: AnswerBook, wanted: Sequence[Wanted], loaded: Loaded, evaluate: EvaluateSpec, beat: Beat
+) -> None:
+    for limit in dict.fromkeys(each.max_new_tokens for each in wanted):
+        rows = [each.row for each in wanted if each.max_new_tokens == limit]
+        _answer_up_to(limit or evaluate.max_new_tokens, book, rows, loaded, evaluate, beat)
+
+
+def _answer_up_to(
+    limit: int, book: AnswerBook, rows: Sequence[Row], loaded: Loaded, evaluate: EvaluateSpec, beat: Beat
+) -> None:
     prompts = [(row.id, encode_row_prompt(row, loaded.tokenizer)) for row in rows]
     prompts.sort(key=lambda prompt: -len(prompt[1]))
     size, start = evaluate.batch_size, 0
     while start < len(prompts):
         batch = prompts[start : start + size]
         try:
-            generated = generate(loaded, [ids for _, ids in batch], evaluate.max_new_tokens, size)
+            generated = generate(loaded, [ids for _, ids in batch], limit, size)
         except torch.OutOfMemoryError:
             if size == 1:
                 raise
@@ -126,7 +137,7 @@ def _measure_answers(book: AnswerBook, rows: Sequence[Row], loaded: Loaded, eval
             torch.cuda.empty_cache()
             continue
         for (row_id, _), answer in zip(batch, generated, strict=True):
-            book.add_answer(row_id, Answer(answer.text, answer.finished))
+            book.add_answer(row_id, Answer(answer.text, answer.finished), limit)
         start += len(batch)
         beat(len(batch))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,17 @@ import numpy as np
 import orjson
 
 from stoker.analysis.comparison import Comparison, PairedScores, compare_family, is_decidable
+from stoker.analysis.forgetting import Forgetting
 from stoker.analysis.scorers import NLL
 from stoker.analysis.statistics import mean_interval, smallest_sample
 from stoker.analysis.trial import compare_pairs, describe_trial
 from stoker.analysis.verdict import Verdict, decide
 from stoker.durable import write_atomic
 from stoker.evaluate.answers import AnswerBook
+from stoker.evaluate.forgetting import forgetting_of, objection_of, opponents, split_basics, with_guard
 from stoker.evaluate.items import EvalItem, EvalSet
 from stoker.spec.jobs import EvaluateJob, ModelRef
+from stoker.spec.lab import EvaluateSpec
 
 _EXCERPT_CHARS = 400
 
@@ -62,22 +65,26 @@ def items_file(label: str) -> str:
     return f"items-{label.replace('/', '-')}.jsonl"
 
 
-def conclude(job: EvaluateJob, sets: Sequence[EvalSet], subjects: Sequence[SubjectResults]) -> dict[str, Any]:
+def conclude(
+    job: EvaluateJob, sets: Sequence[EvalSet], subjects: Sequence[SubjectResults], basics_seconds: float = 0.0
+) -> dict[str, Any]:
     """Return the result of the evaluation: comparisons, verdict, scores and what was left out."""
     if job.num_branches:
         return _conclude_trial(job, sets, subjects)
     candidate, *others = subjects
+    own, basics = split_basics(job, sets)
     comparisons: list[Comparison] = []
     for other in others:
-        comparisons += compare_family(
-            candidate.label,
-            other.label,
-            _pairs(sets, candidate, other),
-            job.evaluate.confidence,
-            job.evaluate.resamples,
-        )
-    verdict = _decide(job, sets, candidate, subjects, comparisons)
-    return _result(job, sets, subjects, comparisons, verdict)
+        # The basics share no error rate with what a lab judges by: asking them changes no other outcome.
+        for family in (own, basics):
+            pairs = _pairs(family, candidate, other)
+            comparisons += compare_family(
+                candidate.label, other.label, pairs, job.evaluate.confidence, job.evaluate.resamples
+            )
+    forgetting = forgetting_of(job, basics, {each.label: each.scores for each in subjects}, basics_seconds)
+    verdict = _decide(job, sets, candidate, subjects, comparisons, forgetting)
+    result = _result(job, sets, subjects, comparisons, verdict)
+    return result if forgetting is None else {**result, "forgetting": forgetting.to_json()}
 
 
 def _conclude_trial(job: EvaluateJob, sets: Sequence[EvalSet], subjects: Sequence[SubjectResults]) -> dict[str, Any]:
@@ -141,14 +148,15 @@ def _score_item(each: EvalSet, item: EvalItem, book: AnswerBook) -> dict[str, fl
     likelihood = book.likelihood(item.row.id)
     assert likelihood is not None, "every item that fits was measured"
     scores = {NLL: likelihood.nll}
-    answer = book.answer(item.row.id) if item.is_answered else None
+    answer = book.answer(item.row.id, item.max_new_tokens) if item.is_answered else None
     return scores if answer is None else {**scores, **each.scorer.score(item.meta, item.expected, answer.text)}
 
 
 def _item_line(
     each: EvalSet, item: EvalItem, book: AnswerBook, scores: Mapping[str, float] | None, reason: str | None
 ) -> dict[str, Any]:
-    likelihood, answer = book.likelihood(item.row.id), book.answer(item.row.id) if item.is_answered else None
+    likelihood = book.likelihood(item.row.id)
+    answer = book.answer(item.row.id, item.max_new_tokens) if item.is_answered else None
     messages = item.row.prompt_messages()
     prompt = str(messages[-1].get("content") or "") if messages else ""
     return {
@@ -194,17 +202,22 @@ def _decide(
     candidate: SubjectResults,
     subjects: Sequence[SubjectResults],
     comparisons: Sequence[Comparison],
+    forgetting: Forgetting | None,
 ) -> Verdict:
     if not job.against:
         return Verdict("no-difference", False, f"Measured {candidate.label}; there was nothing to compare it with.")
-    parent = next((ref.label for ref in job.against if ref.folder is not None), None)
-    base = next((ref.label for ref in job.against if ref.folder is None), job.against[-1].label)
+    parent, base = opponents(job)
+    evaluate = with_guard(job.evaluate)
     unmeasured = {each.name: _why_unmeasured(each, job.evaluate.confidence, subjects) for each in sets}
-    return decide(comparisons, job.evaluate, parent, base, {**_unknown(job), **unmeasured})
+    missing = {**_unknown(evaluate), **unmeasured}
+    verdict = decide(comparisons, evaluate, parent, base, missing, objection_of(job.evaluate, forgetting))
+    if forgetting is None or not forgetting.is_forgotten:
+        return verdict
+    return replace(verdict, reason=f"{verdict.reason} {forgetting.sentence()}")
 
 
-def _unknown(job: EvaluateJob) -> dict[str, str]:
-    names = {job.evaluate.target, *job.evaluate.guards}
+def _unknown(evaluate: EvaluateSpec) -> dict[str, str]:
+    names = {evaluate.target, *evaluate.guards}
     return {name: "no sealed rows" if name == "heldout" else "no such benchmark in this lab" for name in names}
 
 

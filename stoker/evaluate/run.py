@@ -14,6 +14,7 @@ from pathlib import Path
 from stoker.durable import write_json
 from stoker.errors import SettingError, WorkerExit
 from stoker.evaluate.answers import AnswerBook, conditions_of
+from stoker.evaluate.forgetting import split_basics
 from stoker.evaluate.items import EvalSet, load_sets
 from stoker.evaluate.measuring import Wanted, measure, missing, resolve_max_length
 from stoker.evaluate.progress import Paused, Progress
@@ -30,15 +31,18 @@ def run_evaluation(job: EvaluateJob, folder: Path, outbox: Outbox, resident: Res
     """Measure, compare, decide; send `result` and publish results.json. PAUSED when asked to stop in between."""
     started = time.monotonic()
     progress = Progress(folder, outbox)
-    sets = load_sets(job.sets, job.trained, job.evaluate.heldout_answers)
+    sets = load_sets(job.sets, job.trained, job.evaluate)
     for each in sets:
         _tell_left_out(each, outbox)
     try:
-        subjects = _measure_all(job, sets, folder, resident, progress)
+        subjects, basics_seconds = _measure_all(job, sets, folder, resident, progress)
     except Paused:
         return WorkerExit.PAUSED
     outbox.phase("verdict")
-    result = {**conclude(job, sets, subjects), "seconds": round(time.monotonic() - started, 3)}
+    result = {**conclude(job, sets, subjects, basics_seconds), "seconds": round(time.monotonic() - started, 3)}
+    if (forgetting := result.get("forgetting")) and forgetting["is_forgotten"]:
+        facts = {name: value for name, value in forgetting.items() if name != "text"}
+        outbox.event("warn", "evaluation.forgotten", forgetting["text"], **facts)
     write_json(folder / RESULTS, result)
     outbox.send("result", **result)
     return WorkerExit.DONE
@@ -46,21 +50,29 @@ def run_evaluation(job: EvaluateJob, folder: Path, outbox: Outbox, resident: Res
 
 def _measure_all(
     job: EvaluateJob, sets: Sequence[EvalSet], folder: Path, resident: Resident, progress: Progress
-) -> list[SubjectResults]:
-    """Bring every model's book up to date and score it; the candidate first, which a warm process still holds."""
+) -> tuple[list[SubjectResults], float]:
+    """Bring every model's book up to date and score it; the candidate first, which a warm process still holds.
+
+    The basics are asked by themselves, after the rest, so that no other answer depends on them; how long that took is
+    returned too (seconds).
+    """
     hardware = resolve_hardware(job.train)
-    wanted = _wanted(sets)
+    own, basics = split_basics(job, sets)
+    wanted, wanted_basics = _wanted(own), _wanted(basics)
     subjects = [_Subject(job, ref, hardware) for ref in labels(job)]
-    progress.begin(sum(len(rows) for each in subjects for rows in missing(each.book, wanted, each.max_length)))
+    every = [*wanted, *wanted_basics]
+    progress.begin(sum(len(rows) for each in subjects for rows in missing(each.book, every, each.max_length)))
     results = []
+    seconds = 0.0
     for each in subjects:
+        load = functools.partial(resident.get, each.ref, each.base_folder, hardware)
         with each.book:
-            measure(
-                each.book, wanted, functools.partial(resident.get, each.ref, each.base_folder, hardware),
-                job.evaluate, each.max_length, progress.beat,
-            )  # fmt: skip
+            measure(each.book, wanted, load, job.evaluate, each.max_length, progress.beat)
+            started = time.monotonic()
+            measure(each.book, wanted_basics, load, job.evaluate, each.max_length, progress.beat)
+            seconds += time.monotonic() - started
         results.append(score_subject(each.ref.label, sets, each.book, each.max_length, folder))
-    return results
+    return results, seconds
 
 
 class _Subject:
@@ -85,11 +97,13 @@ def _base_folder(ref: ModelRef) -> Path:
 
 
 def _wanted(sets: Sequence[EvalSet]) -> list[Wanted]:
-    """Return each row once, answered when any set wants its answer."""
-    wanted: dict[str, Wanted] = {}
+    """Return each row once for each length its answer may have, answered when any set wants its answer."""
+    wanted: dict[tuple[str, int | None], Wanted] = {}
     for item in (item for each in sets for item in each.items):
-        known = wanted.get(item.row.id)
-        wanted[item.row.id] = Wanted(item.row, item.is_answered or (known is not None and known.is_answered))
+        key = item.row.id, item.max_new_tokens
+        known = wanted.get(key)
+        is_answered = item.is_answered or (known is not None and known.is_answered)
+        wanted[key] = Wanted(item.row, is_answered, item.max_new_tokens)
     return list(wanted.values())
 
 

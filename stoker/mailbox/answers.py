@@ -42,22 +42,25 @@ class Answer:
 
 
 class AnswerBook:
-    """The kept results of one model's weights under one set of conditions. Use as a context manager."""
+    """The kept results of one model's weights under one set of conditions. Use as a context manager.
+
+    `max_new_tokens` is how long answers may be where a question does not say it.
+    """
 
     def __init__(self, folder: Path, weights_sha256: str, conditions: str, max_new_tokens: int) -> None:
         self.path = folder / f"{weights_sha256}.jsonl"
         self._conditions, self._max_new_tokens = conditions, max_new_tokens
         self._likelihoods: dict[str, Likelihood] = {}
         self._unfit: dict[str, Unfit] = {}
-        self._answers: dict[str, Answer] = {}
+        self._answers: dict[tuple[str, int], Answer] = {}
         self._writer: JournalWriter | None = None
         self._read()
 
     def likelihood(self, row_id: str) -> Likelihood | None:
         return self._likelihoods.get(row_id)
 
-    def answer(self, row_id: str) -> Answer | None:
-        return self._answers.get(row_id)
+    def answer(self, row_id: str, max_new_tokens: int | None = None) -> Answer | None:
+        return self._answers.get((row_id, max_new_tokens or self._max_new_tokens))
 
     def unfit_reason(self, row_id: str, max_length: int) -> str | None:
         """Say why the row is left out at this limit, or None when it is not, or not known yet."""
@@ -78,11 +81,10 @@ class AnswerBook:
         self._unfit[row_id] = unfit
         self._append("unfit", row_id, length=unfit.length, reason=unfit.reason)
 
-    def add_answer(self, row_id: str, answer: Answer) -> None:
-        self._answers[row_id] = answer
-        self._append(
-            "answer", row_id, text=answer.text, finished=answer.is_finished, max_new_tokens=self._max_new_tokens
-        )
+    def add_answer(self, row_id: str, answer: Answer, max_new_tokens: int | None = None) -> None:
+        limit = max_new_tokens or self._max_new_tokens
+        self._answers[row_id, limit] = answer
+        self._append("answer", row_id, text=answer.text, finished=answer.is_finished, max_new_tokens=limit)
 
     def __enter__(self) -> AnswerBook:
         return self
@@ -116,5 +118,5 @@ class AnswerBook:
             case {"kind": "unfit", "row": str(row), "length": int(length), "reason": str(reason)}:
                 self._unfit[row] = Unfit(length, reason)
             case {"kind": "answer", "row": str(row), "text": str(text), "finished": bool(finished)}:
-                if record.get("max_new_tokens") == self._max_new_tokens:
-                    self._answers[row] = Answer(text, finished)
+                if isinstance(limit := record.get("max_new_tokens"), int):
+                    self._answers[row, limit] = Answer(text, finished)

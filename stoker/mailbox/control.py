@@ -4,6 +4,9 @@
 {"kind": "stop", "id": n}     the same, and the run is over
 {"kind": "set", "id": n, "request": {...}}       change parameters at the next step boundary (spec.jobs.Request)
 {"kind": "rollback", "id": n, "request": {...}}  go back to a checkpoint and on from there
+{"kind": "say", "id": n, "messages": [...], "sampling": {...}}   a chat: answer this conversation (spec.jobs.Sampling)
+{"kind": "hush", "id": n}     a chat: end that answer here
+{"kind": "end"}               a chat: it is over
 
 A worker that is asked to end by a signal sees that as a pause of whatever it works on, with `reason` "signal".
 """

@@ -21,6 +21,10 @@ the supervisor ingests these, and a folder's messages alone can rebuild its part
     result      the evaluation's comparisons and verdict, or a task's own output
     text        index, text                                      a piece of generated text
     bench       state (loading, begun, done), model, benchmark or key, is_kept   a benchmark's result (mailbox/benches), or that it is asked
+    answer      index, text, finish ("stop", "length", "stopped" by request), tokens_in, tokens_out   a whole answer
+    ready       context                                          a chat's model is loaded; the tokens it can see
+    trimmed     index, messages                                  so many of the oldest messages no longer fit the context
+    refused     index, what, why, remedy                         a conversation that can't be answered
     row         row                                              a previewed row with its segments
     finished    exit (WorkerExit), reason, step, output           always the last
 """

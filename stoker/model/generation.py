@@ -8,7 +8,7 @@ hub model's own generation settings (a repetition penalty, a temperature) is use
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +33,7 @@ register()
 
 @dataclass(frozen=True)
 class Generated:
-    """An answer. `finished`: it ended with a stop token, which is the last of `token_ids` and not in `text`."""
+    """An answer. `finished`: it ended by itself, with a stop token (the last of `token_ids`) or text; neither is in `text`."""
 
     text: str
     token_ids: Ids
@@ -49,18 +49,22 @@ def generate(
     top_p: float = 1.0,
     seed: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
+    *,
+    top_k: int = 0,
+    stop: Sequence[str] = (),
 ) -> list[Generated]:
     """Answer prompts (token ids, see `encode_prompt`), `batch_size` at a time, greedily at temperature 0.
 
     The same call gives the same answers. A prompt that fills the model's context gets an empty, unfinished one.
+    `top_k` (0: all) and `top_p` say which tokens are drawn from; an answer ends before the first text of `stop`.
     """
     answers: list[Generated | None] = [None] * len(prompts)
     order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
     done = 0
-    with _ready(loaded, _config(loaded, temperature, top_p), seed) as config:
+    with _ready(loaded, _config(loaded, temperature, top_p, top_k), seed) as config:
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
-            batch = _Batch(loaded, [prompts[i] for i in chosen], max_new_tokens, config)
+            batch = _Batch(loaded, [prompts[i] for i in chosen], max_new_tokens, config, stop)
             while not batch.is_done:
                 batch.advance(_ROUND_TOKENS)
             for i, answer in zip(chosen, batch.answers(), strict=True):
@@ -72,26 +76,50 @@ def generate(
 
 
 def stream(
-    loaded: Loaded, prompt: Ids, max_new_tokens: int, temperature: float = 0.0, top_p: float = 1.0, seed: int = 0
-) -> Iterator[str]:
-    """Answer one prompt and yield its text in pieces; together they are the text that `generate` gives."""
+    loaded: Loaded,
+    prompt: Ids,
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    *,
+    top_k: int = 0,
+    stop: Sequence[str] = (),
+) -> Generator[str, None, Generated]:
+    """Answer one prompt and yield its text in pieces; together they are the text that `generate` gives, which is returned."""
     told = ""
-    with _ready(loaded, _config(loaded, temperature, top_p), seed) as config:
-        batch = _Batch(loaded, [prompt], max_new_tokens, config)
+    with _ready(loaded, _config(loaded, temperature, top_p, top_k), seed) as config:
+        batch = _Batch(loaded, [prompt], max_new_tokens, config, stop)
         while not batch.is_done:
             batch.advance(_STREAM_TOKENS)
             text = batch.answers()[0].text
-            whole = text if batch.is_done else text.rstrip("\ufffd")
+            whole = text if batch.is_done else _settled(text, stop)
             if whole.startswith(told) and len(whole) > len(told):
                 yield whole[len(told) :]
                 told = whole
+        return batch.answers()[0]
+
+
+def context_tokens(loaded: Loaded) -> int:
+    """Return how many tokens the model can see, prompt and answer together."""
+    return _context_tokens(loaded.model)
+
+
+def _settled(text: str, stop: Sequence[str]) -> str:
+    """Return what of an unfinished answer no later token can change: no half character, no beginning of a stop text."""
+    text = text.rstrip("\ufffd")
+    lengths = (n for each in stop for n in range(min(len(each) - 1, len(text)), 0, -1) if text.endswith(each[:n]))
+    return text[: len(text) - max(lengths, default=0)]
 
 
 class _Batch:
     """Prompts being answered together, padded on the left, with their cache."""
 
-    def __init__(self, loaded: Loaded, prompts: Sequence[Ids], max_new_tokens: int, config: Any) -> None:
-        self._loaded, self._config = loaded, config
+    def __init__(
+        self, loaded: Loaded, prompts: Sequence[Ids], max_new_tokens: int, config: Any, stop: Sequence[str] = ()
+    ) -> None:
+        self._loaded, self._config, self._stop_texts = loaded, config, tuple(stop)
+        self._cut: dict[int, str] = {}
         self._stops = frozenset(config.eos_token_id)
         width = max(len(prompt) for prompt in prompts)
         self._left = min(max_new_tokens, _context_tokens(loaded.model) - width)
@@ -135,20 +163,44 @@ class _Batch:
     def answers(self) -> list[Generated]:
         tokenizer = self._loaded.tokenizer
         generated = []
-        for tokens in self._answers:
+        for index, tokens in enumerate(self._answers):
             finished = bool(tokens) and tokens[-1] in self._stops
             text = tokenizer.decode(tokens[:-1] if finished else tokens, skip_special_tokens=True)
+            if index in self._cut:
+                text, finished = self._cut[index], True
             generated.append(Generated(text, np.array(tokens, dtype=np.int32), finished))
         return generated
 
     def _take(self, index: int, tokens: list[int]) -> bool:
-        """Append tokens up to a stop token and say whether there was one."""
+        """Append tokens up to a stop token or text and say whether there was one."""
         answer = self._answers[index]
+        num_before = len(answer)
+        is_stopped = False
         for token in tokens:
             answer.append(token)
             if token in self._stops:
+                is_stopped = True
+                break
+        return self._cut_at_stop_text(index, num_before) or is_stopped
+
+    def _cut_at_stop_text(self, index: int, num_before: int) -> bool:
+        """End an answer before the first stop text, with the token that completes it as its last."""
+        if not self._stop_texts:
+            return False
+        answer, decode = self._answers[index], self._loaded.tokenizer.decode
+        if self._find_stop(decode(answer, skip_special_tokens=True)) is None:
+            return False
+        for length in range(num_before + 1, len(answer) + 1):
+            text = decode(answer[:length], skip_special_tokens=True)
+            if (place := self._find_stop(text)) is not None:
+                del answer[length:]
+                self._cut[index] = text[:place]
                 return True
         return False
+
+    def _find_stop(self, text: str) -> int | None:
+        places = [place for each in self._stop_texts if (place := text.find(each)) >= 0]
+        return min(places, default=None)
 
     def _keep(self, rows: list[int]) -> None:
         kept = torch.tensor(rows, device=self._ids_BT.device)
@@ -200,11 +252,11 @@ def _growing_cache(model: Any) -> DynamicCache:
     return cache
 
 
-def _config(loaded: Loaded, temperature: float, top_p: float) -> Any:
+def _config(loaded: Loaded, temperature: float, top_p: float, top_k: int) -> Any:
     stops = dict.fromkeys(stop_token_ids(loaded.tokenizer))
     own = getattr(_causal(loaded.model).generation_config, "eos_token_id", None)
     stops.update(dict.fromkeys(own if isinstance(own, list) else [own] if own is not None else []))
-    sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0} if temperature else {}
+    sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": top_k} if temperature else {}
     return GenerationConfig(
         eos_token_id=list(stops),
         pad_token_id=pad_token_id(loaded.tokenizer),

@@ -153,17 +153,38 @@ class PrepareJob(Spec):
     job: TrainJob
 
 
+Conversation = tuple[dict[str, Any], ...]
+"""Messages as a row has them: role, content."""
+
+
+class Sampling(Spec):
+    """How an answer is made."""
+
+    max_new_tokens: int = Field(200, ge=1, description="Longest answer (tokens).")
+    temperature: float = Field(0.0, ge=0, description="0: greedy.")
+    top_p: float = Field(1.0, gt=0, le=1, description="Draw from the likeliest tokens of this share.")
+    top_k: int = Field(0, ge=0, description="Draw from so many of the likeliest tokens; 0: all.")
+    seed: int = Field(0, ge=0, description="Seed of the draw.")
+    stop: tuple[str, ...] = Field((), description="Texts before which an answer ends.")
+
+
 class GenerateJob(Spec):
-    """Answer prompts and write each piece of text as a message."""
+    """Answer conversations: many at once, or one after the other with each piece of text as a message."""
 
     kind: Literal["generate"] = "generate"
     model: ModelRef
-    prompts: tuple[str, ...]
-    system: str | None = None
-    max_new_tokens: int = 200
-    temperature: float = Field(0.0, ge=0, description="0: greedy.")
-    top_p: float = Field(1.0, gt=0, le=1)
-    seed: int = 0
+    conversations: tuple[Conversation, ...]
+    sampling: Sampling = Sampling()
+    is_streamed: bool = False
+    batch_size: int = Field(32, ge=1, description="Answered at once when not streamed.")
+    train: TrainSpec
+
+
+class ChatJob(Spec):
+    """Keep a model loaded and answer what comes by `say` (mailbox/control) until `end`."""
+
+    kind: Literal["chat"] = "chat"
+    model: ModelRef
     train: TrainSpec
 
 
@@ -245,7 +266,7 @@ class MergeJob(Spec):
 
 
 Job = Annotated[
-    IntakeJob | TrainJob | EvaluateJob | PrepareJob | GenerateJob | PreviewJob | BenchJob | MergeJob,
+    IntakeJob | TrainJob | EvaluateJob | PrepareJob | GenerateJob | ChatJob | PreviewJob | BenchJob | MergeJob,
     Field(discriminator="kind"),
 ]
 _adapter: TypeAdapter[Job] = TypeAdapter(Job)

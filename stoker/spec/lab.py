@@ -220,6 +220,11 @@ class EvaluateSpec(Spec):
 
     target: str = Field("heldout", description='What a version must win on: "heldout" or a benchmark\'s name.')
     guards: tuple[str, ...] = Field((), description="Benchmarks a version must not lose on.")
+    forgetting: Literal["off", "tell", "guard"] = Field(
+        "tell",
+        description='Whether each version answers the basics (small tasks that ship with Stoker): "tell": what it has forgotten '
+        'is told. "guard": it also keeps the version back. "off": not asked.',
+    )
     margin: float = Field(
         0.02, ge=0, description="A guard may fall by this much (score points; nats for NLL) and still hold."
     )

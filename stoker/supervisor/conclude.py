@@ -30,6 +30,8 @@ from stoker.supervisor.context import Context
 from stoker.supervisor.ingest import Message
 from stoker.supervisor.schedule import line_base, prepare_next, version_ref
 from stoker.supervisor.workers import Workers, assign
+from stoker.tasks.basics.install import NAME as BASICS
+from stoker.tasks.basics.install import write_basics
 
 DISK_RETRY_SECONDS = 15.0
 
@@ -96,7 +98,7 @@ def build_job(
         run=evaluation.run,
         candidate=version_ref(context, candidate, base),
         against=(*against, _base_model(transaction, candidate, base)),
-        sets=_item_sets(context, transaction),
+        sets=(*_item_sets(context, transaction), *_basics(context)),
         trained=dataset_refs(transaction, workspace, candidate.datasets),
         evaluate=spec.evaluate,
         train=spec.train,
@@ -232,6 +234,14 @@ def _get(transaction: Transaction, evaluation_id: str) -> EvaluationRecord:
 def _base_model(transaction: Transaction, candidate: VersionRecord, base: BaseRef) -> ModelRef:
     line = get_line(transaction, candidate.model)
     return ModelRef(label="base", base=base, weights_sha256=line.base_sha256 or candidate.base_sha256)
+
+
+def _basics(context: Context) -> tuple[ItemSet, ...]:
+    """Return what shows forgetting, unless it is off or the lab has a benchmark of that name, which then is asked instead."""
+    workspace = context.workspace
+    if context.spec.evaluate.forgetting == "off" or (workspace.benchmarks / f"{BASICS}.jsonl").is_file():
+        return ()
+    return (ItemSet(name=BASICS, benchmark=write_basics(workspace.basics)),)
 
 
 def _item_sets(context: Context, transaction: Transaction, trial: Trial | None = None) -> tuple[ItemSet, ...]:

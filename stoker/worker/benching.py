@@ -137,11 +137,11 @@ def _write_suite(
 
 
 def _measure(job: BenchJob, subject: _Subject, asked: Asked, load: Loader, progress: Progress) -> None:
-    evaluate = job.evaluate.model_copy(update={"max_new_tokens": job.settings.max_new_tokens})
     max_length, questions = subject.max_length, asked.questions
+    evaluate = job.evaluate.model_copy(update={"max_new_tokens": questions.settings.max_new_tokens})
     book = AnswerBook(job.answers, subject.weights_sha256, subject.conditions["conditions"], evaluate.max_new_tokens)
     with book:
-        progress.begin(sum(map(len, missing(book, wanted_rows(questions), max_length))))
+        progress.begin(sum(len(rows) for rows in missing(book, wanted_rows(questions), max_length)))
         measured, effort = bench_questions(questions, book, load, evaluate, max_length, progress.beat)
     loaded = load()
     effort = _with_speed(subject, loaded, typical_prompts(loaded, questions.asked), effort)

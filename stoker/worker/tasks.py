@@ -20,6 +20,7 @@ from stoker.mailbox.messages import Outbox
 from stoker.model.resident import Resident
 from stoker.spec.jobs import (
     BenchJob,
+    ChatJob,
     EvaluateJob,
     GenerateJob,
     Job,
@@ -31,6 +32,7 @@ from stoker.spec.jobs import (
 )
 from stoker.train.run import prepare_run, run_training
 from stoker.worker.asking import run_generate, run_merge
+from stoker.worker.chatting import run_chat
 from stoker.worker.previewing import run_preview
 
 logger = logging.getLogger(__name__)
@@ -66,6 +68,8 @@ def _dispatch(job: Job, folder: Path, outbox: Outbox, resident: Resident) -> Wor
         return run_evaluation(job, folder, outbox, resident)
     if isinstance(job, GenerateJob):
         return run_generate(job, folder, outbox, resident)
+    if isinstance(job, ChatJob):
+        return run_chat(job, folder, outbox, resident)
     if isinstance(job, PreviewJob):
         return run_preview(job, folder, outbox)
     if isinstance(job, BenchJob):

@@ -9,6 +9,7 @@ import orjson
 from stoker.data.rows import Row
 from stoker.evaluate.items import REPLACED, load_sets
 from stoker.spec.jobs import DatasetRef, ItemSet
+from stoker.spec.lab import EvaluateSpec
 
 
 def make(folder: Path, rows: list[Row], ledger: list[Row]) -> Path:
@@ -30,8 +31,8 @@ def test_sealed_rows_that_the_current_version_lacks_are_counted_and_not_asked(tm
     new = make(tmp_path / "new", [], rows[:3])
     whole = DatasetRef(id="old", folder=old, name="old.jsonl")
     replaced = whole.model_copy(update={"kept_by": (new,)})
-    (all_of_them,) = load_sets([ItemSet(name="heldout", heldout=(whole,))], [], 2)
+    (all_of_them,) = load_sets([ItemSet(name="heldout", heldout=(whole,))], [], EvaluateSpec(heldout_answers=2))
     assert len(all_of_them.items) == 4 and not all_of_them.left_out
-    (found,) = load_sets([ItemSet(name="heldout", heldout=(replaced,))], [], 2)
+    (found,) = load_sets([ItemSet(name="heldout", heldout=(replaced,))], [], EvaluateSpec(heldout_answers=2))
     assert {item.id for item in found.items} == {row.id for row in rows[:3]}
     assert found.left_out == {REPLACED: 1}

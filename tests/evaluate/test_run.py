@@ -280,6 +280,22 @@ def test_max_length_and_heldout_answers_are_read(first: Any, lab: Lab, tmp_path:
     assert [each["metric"] for each in result["comparisons"] if each["benchmark"] == "heldout"] == ["nll"]
 
 
+def test_a_benchmarks_own_limit_of_an_answer_holds(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "short.jsonl").write_text(
+        '{"prompt": "Name something like amber, briefly please.", "answer": "amber"}\n'
+    )
+    answers = {}
+    for limit in (2, 8, 100):
+        (tmp_path / "short.toml").write_text(f"max_new_tokens = {limit}\n")
+        job = lab.job(
+            "short", sets=(ItemSet(name="short", benchmark=tmp_path / "short.jsonl"),), answers=tmp_path / "a"
+        )
+        evaluate(job, tmp_path / f"e{limit}", CountingResident())
+        lines = (tmp_path / f"e{limit}" / "items-main-v1.jsonl").read_bytes().splitlines()
+        answers[limit] = orjson.loads(lines[0])["answer"]
+    assert answers[8].startswith(answers[2]) and len(answers[2]) < len(answers[8]) and answers[100] == answers[8]
+
+
 def test_a_pause_keeps_what_was_measured(lab: Lab, tmp_path: Path) -> None:
     class PausingResident(CountingResident):
         def get(self, ref: ModelRef, *rest: Any) -> Any:

@@ -15,6 +15,8 @@ from stoker.model.likelihood import mean_nll, token_counts
 from stoker.model.load import Loaded, load_for_training
 from stoker.model.tokenizing import encode_row_prompt, encode_rows, stop_token_ids
 from stoker.spec.lab import ModelSpec
+from stoker.worker.asking import prompt_ids
+from stoker.worker.chatting import fit_history
 
 Load = Callable[[Hardware], Loaded]
 
@@ -123,6 +125,59 @@ def test_sampling_depends_on_the_seed_alone(load_base: Load, fp32: Hardware, tin
     )
     greedy = [a.token_ids.tolist() for a in generate(loaded, prompts, 20, 2)]
     assert one == again and one != other and one != greedy
+
+
+def test_an_answer_ends_before_a_stop_text_alone_in_a_batch_and_streamed(
+    load_base: Load, fp32: Hardware, tiny_rows: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = load_base(fp32)
+    prompts = [encode_row_prompt(row, loaded.tokenizer) for row in tiny_rows[:3]]
+    whole = [answer.text for answer in generate(loaded, prompts, 40, 3)]
+    stop = whole[0][len(whole[0]) // 2 :][:3]
+    assert stop.strip()
+    monkeypatch.setattr("stoker.model.generation._ROUND_TOKENS", 5)
+    for text, answer in zip(whole, generate(loaded, prompts, 40, 3, stop=["never this", stop]), strict=True):
+        assert answer.text == text.partition(stop)[0]
+        assert answer.finished or stop not in text
+        if stop in text:
+            assert stop in loaded.tokenizer.decode(answer.token_ids)
+    pieces = list(stream(loaded, prompts[0], 40, stop=[stop]))
+    assert "".join(pieces) == whole[0].partition(stop)[0]
+
+
+def test_top_k_1_is_greedy_at_any_temperature(load_base: Load, fp32: Hardware, tiny_rows: list[Row]) -> None:
+    loaded = load_base(fp32)
+    prompts = [encode_row_prompt(tiny_rows[0], loaded.tokenizer)]
+    greedy = generate(loaded, prompts, 20, 1)[0].text
+    assert generate(loaded, prompts, 20, 1, temperature=5.0, top_k=1)[0].text == greedy
+    assert generate(loaded, prompts, 20, 1, temperature=5.0)[0].text != greedy
+
+
+def test_what_is_asked_by_hand_are_the_tokens_that_training_puts_before_the_answer(
+    load_base: Load, fp32: Hardware, tiny_rows: list[Row]
+) -> None:
+    loaded = load_base(fp32)
+    for row in tiny_rows[:20]:
+        (trained,) = encode_rows([row], loaded.tokenizer)[0]
+        asked = prompt_ids(loaded, tuple(row.prompt_messages()), "it")
+        start = int(np.flatnonzero(np.diff(trained.trained.astype(int)) == 1)[-1]) + 1
+        assert trained.ids[:start].tolist() == asked.tolist()
+
+
+def test_a_history_is_cut_from_its_oldest_exchange_and_the_system_prompt_stays(
+    load_base: Load, fp32: Hardware, tiny_rows: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = load_base(fp32)
+    turns = [
+        ({"role": "user", "content": f"place {n}"}, {"role": "assistant", "content": f"it is {n}"}) for n in range(8)
+    ]
+    system, last = {"role": "system", "content": "Be brief."}, {"role": "user", "content": "and now?"}
+    history = (system, *(message for turn in turns for message in turn), last)
+    dropped, whole = fit_history(loaded, history, 10)
+    assert dropped == 0 and whole.tolist() == prompt_ids(loaded, history, "it").tolist()
+    monkeypatch.setattr("stoker.worker.chatting.context_tokens", lambda loaded: len(whole) + 9)
+    dropped, ids = fit_history(loaded, history, 10)
+    assert dropped == 2 and ids.tolist() == prompt_ids(loaded, (system, *history[3:]), "it").tolist()
 
 
 def test_a_models_own_generation_settings_are_not_used(load_base: Load, fp32: Hardware, tiny_rows: list[Row]) -> None:

@@ -97,7 +97,7 @@ def test_the_candidate_meets_its_parent_and_the_base_on_everything_sealed_so_far
     both = job(lab, 2)
     assert [ref.label for ref in both.against] == ["main/v1", "base"]
     assert [(found.name, [ref.id for ref in found.heldout]) for found in both.sets] == [
-        ("heldout", [first, second]), ("syllo-easy", [])
+        ("heldout", [first, second]), ("syllo-easy", []), ("basics", [])
     ]  # fmt: skip
     assert [ref.id for ref in both.trained] == [first, second]
     assert both.candidate.folder == lab.workspace.version("main", 2)
@@ -107,7 +107,24 @@ def test_a_file_without_sealed_rows_adds_nothing_to_the_held_out_set(lab: Any) -
     finish_run(lab, 1)
     with lab.store.transaction() as tx:
         tx.execute(t.datasets.update().values(train=10, held_out=0))
-    assert job(lab, 1).sets == ()
+    assert [found.name for found in job(lab, 1).sets] == ["basics"]
+
+
+def test_the_basics_are_frozen_in_the_labs_state_and_give_way_to_a_benchmark_of_their_name(lab: Any) -> None:
+    finish_run(lab, 1)
+    asked = job(lab, 1).sets[-1]
+    assert asked.name == "basics" and asked.benchmark == lab.workspace.basics / "basics.jsonl"
+    assert asked.benchmark.is_file() and not list(lab.workspace.benchmarks.iterdir())
+    own = lab.workspace.benchmarks / "basics.jsonl"
+    own.write_text("{}")
+    assert [found.benchmark for found in job(lab, 1).sets if found.name == "basics"] == [own]
+
+
+def test_evaluate_forgetting_off_asks_no_basics(lab: Any) -> None:
+    finish_run(lab, 1)
+    settings = lab.context.spec.evaluate.model_copy(update={"forgetting": "off"})
+    lab.context.spec = lab.context.spec.model_copy(update={"evaluate": settings})
+    assert "basics" not in [found.name for found in job(lab, 1).sets]
 
 
 def test_an_evaluation_cut_short_is_tried_again_and_then_given_up_with_the_champion_kept(lab: Any) -> None:

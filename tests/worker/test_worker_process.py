@@ -13,7 +13,7 @@ from stoker.errors import Busy, WorkerExit
 from stoker.locks import FileLock, is_locked
 from stoker.mailbox.control import send_control
 from stoker.mailbox.worker_box import WORKER_LOCK, give_exit, give_task, read_card
-from stoker.spec.jobs import JOB, GenerateJob, MergeJob, PrepareJob
+from stoker.spec.jobs import JOB, GenerateJob, MergeJob, PrepareJob, Sampling
 from stoker.spec.lab import TrainSpec
 
 TRAIN = TrainSpec(threads=1, precision="fp32")
@@ -79,9 +79,13 @@ def test_a_worker_takes_tasks_in_order_and_the_second_run_starts_at_once(lab, fi
     asked = lab / "tasks" / "generate"
     asked.mkdir()
     prompts = ("1: turn around oak elm", "1: turn around fir")
+    conversations = tuple(({"role": "user", "content": prompt},) for prompt in prompts)
     (asked / JOB).write_text(
-        GenerateJob(model=as_parent(two), prompts=prompts, max_new_tokens=6, train=TRAIN).model_dump_json()
-    )
+        GenerateJob(
+            model=as_parent(two), conversations=conversations, sampling=Sampling(max_new_tokens=6), is_streamed=True,
+            train=TRAIN,
+        ).model_dump_json()
+    )  # fmt: skip
     merged = lab / "tasks" / "merge"
     merged.mkdir()
     (merged / JOB).write_text(MergeJob(model=as_parent(two), output=lab / "plain", train=TRAIN).model_dump_json())
@@ -93,7 +97,7 @@ def test_a_worker_takes_tasks_in_order_and_the_second_run_starts_at_once(lab, fi
     give_exit(worker.folder)
     assert worker.wait() == 0
     assert {m["index"] for m in messages(asked, "text")} == {0, 1}
-    answers = messages(asked, "result")[0]["answers"]
+    answers = [m["text"] for m in messages(asked, "answer")]
     assert ["".join(m["text"] for m in messages(asked, "text") if m["index"] == i) for i in (0, 1)] == answers
     assert verify_folder(lab / "plain")["files"].keys() >= {"model.safetensors", "config.json"}
     assert messages(wrong)[-1]["exit"] == WorkerExit.BAD_CONFIG

@@ -14,6 +14,7 @@ from stoker.analysis.scorers.patterns import regex_scorer
 from stoker.analysis.scorers.structured import JSON
 from stoker.analysis.scorers.texts import CONTAINS, EXACT, F1, NORMALISED
 from stoker.errors import DataError
+from stoker.tasks.basics.score import is_right
 from stoker.tasks.syllo.score import score_answer
 
 __all__ = ["NLL", "Scorer", "find_scorer", "is_scorable", "matches"]
@@ -69,6 +70,10 @@ def _syllo(meta: Meta, expected: str, answer: str) -> dict[str, float]:
     return {metric: float(scores[metric]) for metric in ("puzzle", "tiles", "words", "format")}
 
 
+def _basics(meta: Meta, expected: str, answer: str) -> dict[str, float]:
+    return {"basics": float(is_right(meta, expected, answer))}
+
+
 def _nothing(meta: Meta, expected: str, answer: str) -> dict[str, float]:
     return {}
 
@@ -94,5 +99,6 @@ _SCORERS = {
     "chrf": _plain(CHRF_SCORER),
     "rouge": _plain(ROUGE_SCORER),
     "syllo": _plain(Scorer("syllo", {"puzzle": True, "tiles": False, "words": False, "format": False}, _syllo)),
+    "basics": _plain(Scorer("basics", {"basics": True}, _basics)),
     NLL: _plain(Scorer(NLL, {}, _nothing)),
 }
