@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from stoker.cli import benches, trials, units
+from stoker.cli import benches, trials, understanding, units
 from stoker.cli.console import AsJson, note, print_json, print_table
 from stoker.cli.lab import ask_supervisor, current_lab, open_reader
 
@@ -15,6 +15,8 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Evaluate ve
 
 app.command("compare")(trials.compare)
 app.command("bench")(benches.bench)
+app.command("explain")(understanding.explain)
+app.command("items")(understanding.items)
 
 
 @app.command("list")

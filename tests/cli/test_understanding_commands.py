@@ -1,0 +1,220 @@
+"""`eval explain` and `eval items` on results written as benches and evaluations write them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from sqlalchemy import insert
+
+from stoker.mailbox.benches import BenchItem, BenchResult, write_bench
+from stoker.mailbox.kept import read_kept, side_by_side
+from stoker.store import tables as t
+from stoker.store.store import Store
+from stoker.workspace import Workspace
+
+CATEGORIES = ("add", "sort", "copy")
+NOW = 1_700_000_000.0
+
+
+def make_items(wrong: set[int], num: int = 60, *, answer: str = "a wrong answer") -> list[BenchItem]:
+    return [
+        BenchItem(
+            id=f"q{n}", category=CATEGORIES[n % 3], prompt=f"{CATEGORIES[n % 3]} the things of shelf {n}",
+            expected=f"right {n}", answer=answer if n in wrong else f"right {n}", finished=True,
+            scores={"exact": float(n not in wrong)}, confidence=0.9,
+        )
+        for n in range(num)
+    ]  # fmt: skip
+
+
+def bench(lab: Workspace, key: str, model: str, items: list[BenchItem], **fields: Any) -> BenchResult:
+    given: dict[str, Any] = {
+        "model": model, "source": "version", "weights_sha256": "ab", "benchmark": "shelf", "benchmark_sha256": "cd",
+        "scorer": "exact", "primary": "exact", "metrics": {"exact": True}, "n": len(items), "scores": {},
+        "settings": {"shots": 0, "limit": None}, "at": NOW, **fields,
+    }  # fmt: skip
+    result = BenchResult(key=key, **given)
+    write_bench(lab.benches, result, items)
+    return result
+
+
+def add_version(lab: Workspace, number: int) -> None:
+    store = Store(lab.store, now=lambda: NOW + number)
+    store.claim()
+    with store.transaction() as transaction:
+        transaction.execute(
+            insert(t.versions).values(
+                model="main", version=number, parent=number - 1, run="r1", state="published", method="full",
+                weights_sha256=f"{number:064d}", base_sha256="cd" * 32, steps=3, datasets=["d0123456789ab"],
+                outcome="promoted", created=NOW + number,
+            )
+        )  # fmt: skip
+    store.close()
+
+
+def test_a_lab_without_results_says_how_to_get_them(stoker: Any, history: Workspace) -> None:
+    for command in (("eval", "explain", "main/v1"), ("eval", "items")):
+        answer = stoker(*command)
+        assert answer.code == 3 and "eval bench" in answer.err
+
+
+def test_an_explanation_names_the_weak_category_and_the_failures(stoker: Any, history: Workspace) -> None:
+    bench(history, "k1", "main/v1", make_items({n for n in range(60) if n % 3 == 1}))
+    answer = stoker("eval", "explain", "@champion")
+    assert answer.code == 0, answer.err
+    assert "66.7 % exact, 60 items" in answer.out and "20 of 60 answers are wrong" in answer.out
+    (weak,) = [line for line in answer.out.splitlines() if line.startswith("sort ")]
+    assert "weak" in weak and "0.0 %" in weak
+    assert "overconfident" in answer.out
+    assert max(map(len, answer.out.splitlines())) <= 100
+    (found,) = stoker("eval", "explain", "v1", "--json").json()
+    assert (found["n"], found["wrong"], found["source"], found["result"]) == (60, 20, "bench", "k1")
+    assert [one["outcome"] for one in found["categories"] if one["name"] == "sort"] == ["worse"]
+    assert found["kinds"][0]["n"] == 20 and found["repeated_answers"] == [{"answer": "a wrong answer", "times": 20}]
+
+
+def test_every_benchmark_is_explained_or_those_asked_for(stoker: Any, history: Workspace) -> None:
+    for name in ("shelf", "attic"):
+        bench(history, name, "main/v1", make_items({1}), benchmark=name)
+    assert [one["benchmark"] for one in stoker("eval", "explain", "v1", "--json").json()] == ["attic", "shelf"]
+    asked = stoker("eval", "explain", "v1", "--benchmark", "shelf", "--json").json()
+    assert [one["benchmark"] for one in asked] == ["shelf"]
+    answer = stoker("eval", "explain", "v1", "--benchmark", "cellar")
+    assert (
+        answer.code == 3 and "attic, shelf" in answer.err and "eval bench --model v1 --benchmark cellar" in answer.err
+    )
+
+
+@pytest.mark.parametrize(("word", "code"), [("base", 3), ("main/v9", 3), ("other/v1", 3), ("./nowhere", 3)])
+def test_a_model_without_results_is_an_error_that_says_what_there_is(
+    stoker: Any, history: Workspace, word: str, code: int
+) -> None:
+    bench(history, "k1", "main/v1", make_items({1}))
+    answer = stoker("eval", "explain", word)
+    assert answer.code == code and "Traceback" not in answer.err and answer.out == ""
+    if word == "base":
+        assert "results are of main/v1" in answer.err
+
+
+def test_an_endpoint_is_explained_by_its_address(stoker: Any, history: Workspace) -> None:
+    bench(history, "k1", "http://localhost:9/v1#small", make_items({1, 2}), source="endpoint")
+    (found,) = stoker("eval", "explain", "http://localhost:9/v1#small", "--json").json()
+    assert found["wrong"] == 2
+
+
+def test_the_mark_moves_what_counts_as_right(stoker: Any, history: Workspace) -> None:
+    items = [one.model_copy(update={"scores": {"exact": 0.6}}) for one in make_items(set())]
+    bench(history, "k1", "main/v1", items)
+    assert stoker("eval", "explain", "v1", "--json").json()[0]["wrong"] == 60
+    assert stoker("eval", "explain", "v1", "--mark", "0.6", "--json").json()[0]["wrong"] == 0
+    assert stoker("eval", "explain", "v1", "--mark", "0").code == 2
+    assert stoker("eval", "explain", "v1", "--mark", "nan").code == 2
+
+
+def test_the_page_needs_nothing_else_and_escapes_what_it_shows(stoker: Any, history: Workspace, tmp_path: Path) -> None:
+    hostile = "<script>alert(1)</script>"
+    bench(history, "k1", "main/v1", make_items({1, 4, 7}, answer=hostile))
+    page = tmp_path / "page.html"
+    answer = stoker("eval", "explain", "v1", "--html", str(page))
+    text = page.read_text("utf-8")
+    assert answer.code == 0 and "wrote" in answer.err
+    assert hostile not in text and "&lt;script&gt;" in text and "http" not in text.replace("http-equiv", "")
+    assert "weaker than the rest" not in text, "three of twenty are no weak category"
+    again = stoker("eval", "explain", "v1", "--html", str(page))
+    assert again.code == 4 and "exists" in again.err
+
+
+def test_items_over_versions_with_what_was_learned_and_forgotten(stoker: Any, history: Workspace) -> None:
+    add_version(history, 2)
+    add_version(history, 3)
+    for number, wrong in ((1, {1, 2, 3, 9}), (2, {1, 2, 9}), (3, {1, 5, 9})):
+        bench(history, f"k{number}", f"main/v{number}", make_items(wrong), at=NOW + number)
+    found = stoker("eval", "items", "--json").json()
+    assert found["versions"] == ["main/v1", "main/v2", "main/v3"] and found["never_right"] == ["q1", "q9"]
+    assert len(found["always_right"]) == 55
+    changed = found["changes"]
+    assert (changed["from"], changed["to"]) == ("main/v2", "main/v3"), "the last two versions"
+    assert [one["id"] for one in changed["learned"]] == ["q2"] and [one["id"] for one in changed["forgotten"]] == ["q5"]
+    assert changed["forgotten"][0]["before"] == "right 5" and changed["forgotten"][0]["after"] == "a wrong answer"
+    asked = stoker("eval", "items", "--from", "v1", "--to", "v3", "--json").json()["changes"]
+    assert [one["id"] for one in asked["learned"]] == ["q2", "q3"]
+    answer = stoker("eval", "items")
+    assert "always right 55, never right 2" in answer.out and "is it right?" in answer.out
+    assert max(map(len, answer.out.splitlines())) <= 100
+
+
+def test_one_version_is_compared_with_the_base(stoker: Any, history: Workspace) -> None:
+    bench(history, "k1", "main/v1", make_items({1}))
+    answer = stoker("eval", "items")
+    assert answer.code == 3 and "eval bench --model base" in answer.err
+    bench(history, "k0", "base", make_items({1, 2}), source="base")
+    found = stoker("eval", "items", "--json").json()
+    assert found["versions"] == ["main/v1"] and [one["id"] for one in found["changes"]["learned"]] == ["q2"]
+    assert found["changes"]["from"] == "base"
+
+
+def test_results_asked_in_another_way_are_not_laid_side_by_side(stoker: Any, history: Workspace) -> None:
+    add_version(history, 2)
+    bench(history, "k0", "base", make_items({1}))
+    bench(history, "k1", "main/v1", make_items({1}))
+    bench(history, "k2", "main/v2", make_items({2}), settings={"shots": 5, "limit": None})
+    answer = stoker("eval", "items", "--json")
+    assert answer.json()["versions"] == ["main/v1"] and "main/v2" in answer.err
+    answer = stoker("eval", "items", "--to", "v2")
+    assert answer.code == 3 and "main/v2 has no result on shelf" in answer.err
+
+
+def test_several_benchmarks_need_a_choice(stoker: Any, history: Workspace) -> None:
+    for name in ("shelf", "attic"):
+        bench(history, name, "main/v1", make_items({1}), benchmark=name)
+        bench(history, f"{name}0", "base", make_items({1}), benchmark=name)
+    answer = stoker("eval", "items")
+    assert answer.code == 2 and "--benchmark attic" in answer.err
+    assert stoker("eval", "items", "--benchmark", "attic").code == 0
+    assert stoker("eval", "items", "--benchmark", "cellar").code == 3
+    assert stoker("eval", "items", "--benchmark", "attic", "--model", "nobody").code == 3
+
+
+def evaluation(lab: Workspace, number: int, answers: dict[str, set[int]]) -> Path:
+    """Write an evaluation's folder as the evaluation task does."""
+    folder = lab.evaluation(f"e{number}")
+    folder.mkdir(parents=True)
+    for label, wrong in answers.items():
+        lines = [
+            orjson.dumps(item.model_dump(exclude={"choice", "confidence", "meta"}) | {"benchmark": "shelf"})
+            for item in make_items(wrong)
+        ]
+        (folder / f"items-{label.replace('/', '-')}.jsonl").write_bytes(b"\n".join(lines))
+    sets = [{"name": "shelf", "scorer": "exact", "metric": "exact", "sha256": "cd"}]
+    scores = {label: {"shelf": {"n": 60}} for label in answers}
+    (folder / "results.json").write_bytes(orjson.dumps({"scores": scores, "sets": sets}))
+    os.utime(folder / "results.json", (NOW, NOW + number))
+    return folder
+
+
+def test_evaluations_of_versions_are_read_too(stoker: Any, history: Workspace) -> None:
+    evaluation(history, 1, {"main/v1": {1, 2}, "base": {1, 2, 3, 4}})
+    (found,) = stoker("eval", "explain", "v1", "--json").json()
+    assert (found["source"], found["wrong"]) == ("evaluation", 2)
+    assert any("confidence is kept by" in sentence for sentence in found["notes"])
+    changed = stoker("eval", "items", "--json").json()["changes"]
+    assert [one["id"] for one in changed["learned"]] == ["q3", "q4"]
+    bench(history, "k1", "main/v1", make_items({1}), at=NOW - 100)
+    assert stoker("eval", "explain", "v1", "--json").json()[0]["source"] == "bench", "it has confidence"
+    assert len(stoker("eval", "items", "--json").json()["changes"]["learned"]) == 2, "both of one evaluation"
+
+
+def test_broken_results_are_as_good_as_missing(history: Workspace) -> None:
+    folder = evaluation(history, 1, {"main/v1": {1}})
+    (history.evaluation("e2")).mkdir()
+    (history.evaluation("e2") / "results.json").write_text("{half")
+    path = folder / "items-main-v1.jsonl"
+    path.write_bytes(path.read_bytes() + b'\n{"half": \n[1]\n{"id": "x"}\n')
+    (kept,) = read_kept(history)
+    assert len(kept.items()) == 60
+    path.unlink()
+    assert kept.items() == [] and side_by_side([], models=["a"], benchmark="b") == {}
