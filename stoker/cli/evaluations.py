@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from stoker.cli import benches, trials, understanding, units
+from stoker.cli import benches, influence, trials, understanding, units
 from stoker.cli.console import AsJson, note, print_json, print_table
 from stoker.cli.lab import ask_supervisor, current_lab, open_reader
 
@@ -17,6 +17,7 @@ app.command("compare")(trials.compare)
 app.command("bench")(benches.bench)
 app.command("explain")(understanding.explain)
 app.command("items")(understanding.items)
+app.command("influence")(influence.influence)
 
 
 @app.command("list")

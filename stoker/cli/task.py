@@ -1,4 +1,4 @@
-"""A small task in a worker of its own (generate, preview, bench, merge): started, followed to its end, cleaned up.
+"""A small task in a worker of its own (generate, preview, bench, influence, merge): started, followed to its end, cleaned up.
 
 It needs no supervisor. The worker is a separate process and talks through the task folder like any other.
 """
@@ -17,7 +17,7 @@ from stoker.launchers import local
 from stoker.mailbox.journal import JournalReader
 from stoker.mailbox.messages import MESSAGES
 from stoker.mailbox.worker_box import WORKER_LOG
-from stoker.spec.jobs import JOB, BenchJob, GenerateJob, MergeJob, PreviewJob
+from stoker.spec.jobs import JOB, BenchJob, GenerateJob, InfluenceJob, MergeJob, PreviewJob
 from stoker.workspace import Workspace
 
 _LOOK_SECONDS = 0.03
@@ -25,7 +25,7 @@ _LOOK_SECONDS = 0.03
 
 def run_task(
     workspace: Workspace,
-    job: GenerateJob | PreviewJob | BenchJob | MergeJob,
+    job: GenerateJob | PreviewJob | BenchJob | InfluenceJob | MergeJob,
     *,
     nice: int = 0,
     variables: Sequence[str] = (),

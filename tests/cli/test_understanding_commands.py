@@ -46,9 +46,13 @@ def add_version(lab: Workspace, number: int) -> None:
     store = Store(lab.store, now=lambda: NOW + number)
     store.claim()
     with store.transaction() as transaction:
+        job = {"id": f"j{number}0", "number": 10 * number, "dataset": "d0123456789ab", "position": 1, "created": NOW}
+        transaction.execute(insert(t.jobs).values(**job))
+        run = {"id": f"r{number}0", "number": 10 * number, "job": job["id"], "dataset": job["dataset"], "state": "done"}
+        transaction.execute(insert(t.runs).values(**run, created=NOW))
         transaction.execute(
             insert(t.versions).values(
-                model="main", version=number, parent=number - 1, run="r1", state="published", method="full",
+                model="main", version=number, parent=number - 1, run=run["id"], state="published", method="full",
                 weights_sha256=f"{number:064d}", base_sha256="cd" * 32, steps=3, datasets=["d0123456789ab"],
                 outcome="promoted", created=NOW + number,
             )
@@ -218,3 +222,64 @@ def test_broken_results_are_as_good_as_missing(history: Workspace) -> None:
     assert len(kept.items()) == 60
     path.unlink()
     assert kept.items() == [] and side_by_side([], models=["a"], benchmark="b") == {}
+
+
+def lineage(lab: Workspace, version: int, **roles: str) -> None:
+    """Say which datasets a version has, by role."""
+    store = Store(lab.store, now=lambda: NOW)
+    store.claim()
+    with store.transaction() as transaction:
+        for role, dataset in roles.items():
+            row = {"model": "main", "version": version, "dataset": dataset, "role": role}
+            transaction.execute(insert(t.version_datasets).values(**row))
+    store.close()
+
+
+def test_the_change_of_each_version_is_attributed_to_its_file(stoker: Any, history: Workspace) -> None:
+    add_version(history, 2)
+    lineage(history, 1, new="d0123456789ab")
+    lineage(history, 2, new="d0a", replay="d0123456789ab")
+    evaluation(history, 1, {"main/v1": set(range(20)), "base": set(range(40))})
+    evaluation(history, 2, {"main/v2": set(range(45)), "main/v1": set(range(20)), "base": set(range(40))})
+    answer = stoker("eval", "influence", "--json")
+    found = answer.json()
+    assert [(one["version"], one["parent"], one["files"], one["outcome"]) for one in found] == [
+        ("main/v1", "base", ["orders.jsonl"], "helps"),
+        ("main/v2", "main/v1", ["more.jsonl"], "hurts"),
+    ]
+    assert (found[0]["change"], found[1]["change"], found[1]["n"]) == (
+        pytest.approx(1 / 3),
+        pytest.approx(-25 / 60),
+        60,
+    )
+    assert found[1]["replayed"] == ["orders.jsonl"]
+    answer = stoker("eval", "influence")
+    assert "orders.jsonl were replayed" in answer.err and max(map(len, answer.out.splitlines())) <= 100
+
+
+def test_influence_without_results_says_how_to_get_them(stoker: Any, history: Workspace) -> None:
+    answer = stoker("eval", "influence")
+    assert answer.code == 3 and "eval bench --model main/v1 --model base" in answer.err
+    bench(history, "k1", "main/v1", make_items({1}))
+    assert "eval bench --model main/v1" in stoker("eval", "influence").err, "the base has none"
+    answer = stoker("eval", "influence", "--benchmark", "cellar")
+    assert answer.code == 3 and "results on shelf" in answer.err
+    assert stoker("eval", "influence", "--model", "nobody").code == 3
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "words"),
+    [
+        (("--dataset", "d0a"), 2, "--method loss"),
+        (("--method", "loss", "--dataset", "d0a", "--model", "http://localhost:9/v1#x"), 2, "endpoint"),
+        (("--method", "loss", "--dataset", "zz", "--model", "base"), 3, "zz"),
+        (("--method", "gradient", "--rows", "2"), 2, "rows"),
+        (("--method", "weather"), 2, "weather"),
+    ],
+)
+def test_what_influence_cannot_do_is_said(
+    stoker: Any, history: Workspace, args: tuple[str, ...], code: int, words: str
+) -> None:
+    (history.bases / "tiny").mkdir(parents=True)
+    answer = stoker("eval", "influence", *args)
+    assert answer.code == code and words in answer.err and "Traceback" not in answer.err

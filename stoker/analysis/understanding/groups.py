@@ -131,7 +131,7 @@ def telling_words(inside: Sequence[Sequence[str]], outside: Sequence[Sequence[st
     total_a, total_b, total = sum(a.values()), sum(b.values()), _PRIOR_SHARE * sum(prior.values())
     found = []
     for word in a:
-        if spread[word] < 2 or len(word) < 2 and word.isascii():
+        if spread[word] < 2 or (len(word) < 2 and word.isascii()):
             continue
         weight = _PRIOR_SHARE * prior[word]
         x, y = a[word] + weight, b[word] + weight

@@ -36,8 +36,9 @@ def test_a_weak_category_stands_out_and_the_others_do_not() -> None:
     shares = {"weak": 0.3, "one": 0.7, "two": 0.7}
     items = [coin(n, shares[name], category=name) for n, name in enumerate(list(shares) * 80)]
     found = by_category(mark(items, "exact"), 0.95, 1000)
-    assert [(one.name, one.outcome) for one in found][0] == ("weak", "worse")
     weak = found[0]
+    assert (weak.name, weak.outcome) == ("weak", "worse")
+    assert {one.outcome for one in found[1:]} <= {"no-difference", "better"}
     mine = [one.scores["exact"] for one in items if one.category == "weak"]
     rest = [one.scores["exact"] for one in items if one.category != "weak"]
     assert weak.score == pytest.approx(np.mean(mine)) and weak.difference == pytest.approx(
