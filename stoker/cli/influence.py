@@ -92,13 +92,11 @@ def _steps(reader: Reader, model: str, names: Sequence[str]) -> list[Step]:
     from stoker.store.names import current_model
 
     versions = reader.versions()
-    name = model or reader.ask(current_model)
+    name = model or reader.ask(current_model) or ""
     line = [one for one in versions if one["model"] == name]
     if not line:
-        known = ", ".join(sorted({one["model"] for one in versions})) or "none"
-        raise NotFound(
-            f"no model {name or ''!r} with versions", f"models with versions: {known}", "run: stoker model list"
-        )
+        models = ", ".join(sorted({one["model"] for one in versions})) or "none"
+        raise NotFound(f"no model {name!r} with versions", f"models with versions: {models}", "run: stoker model list")
     kept = read_kept(reader.workspace)
     labels = {f"{name}/v{one['version']}" for one in line}
     known = sorted({one.benchmark for one in kept if one.model in labels})

@@ -111,11 +111,11 @@ def _ranges(about: Explanation) -> tuple[Range, ...]:
     found = []
     for one in about.categories:
         low, high = (one.score if end is None else end for end in (one.low, one.high))
-        places = (round(100 * max(0.0, value) / top, 2) for value in (one.score, low, high))
+        mark, left, right = (round(100 * max(0.0, value) / top, 2) for value in (one.score, low, high))
         words, grade = _OUTCOMES.get(one.outcome, ("as the rest", "faint"))
         found.append(
             Range(
-                one.name, one.n, *places, score(one.score, metric), _interval(one.low, one.high, metric),
+                one.name, one.n, mark, left, right, score(one.score, metric), _interval(one.low, one.high, metric),
                 signed(one.difference, metric), words, grade,
             )
         )  # fmt: skip

@@ -86,7 +86,7 @@ def _interval(values: Floats, is_binary: bool, confidence: float, resamples: int
 
 def _p_value(mine: Floats, others: Floats, *, is_binary: bool, resamples: int, seed: int) -> float:
     if is_binary:
-        table = [[int(side.sum()), int(len(side) - side.sum())] for side in (mine, others)]
+        table = np.array([[int(side.sum()), int(len(side) - side.sum())] for side in (mine, others)])
         return float(stats.fisher_exact(table).pvalue)
     return _permutation_p(mine, others, resamples, seed)
 
