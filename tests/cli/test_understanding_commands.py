@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from small_datasets import Take, mails
 from sqlalchemy import insert
 
 from stoker.mailbox.benches import BenchItem, BenchResult, write_bench
@@ -283,3 +285,21 @@ def test_what_influence_cannot_do_is_said(
     (history.bases / "tiny").mkdir(parents=True)
     answer = stoker("eval", "influence", *args)
     assert answer.code == code and words in answer.err and "Traceback" not in answer.err
+
+
+@pytest.mark.slow
+def test_influence_is_measured_by_a_worker_of_its_own(stoker: Any, lab: Workspace, take: Take, tiny_base: Path) -> None:
+    """The base asked about a dataset that it has never seen."""
+    shutil.copytree(tiny_base, lab.bases / "tiny")
+    take(mails(60), "d01")
+    asked = [{"prompt": f"Name the river of land {n}.", "answer": f"It is river {n * 37}."} for n in range(12)]
+    (lab.benchmarks / "rivers.jsonl").write_bytes(b"".join(orjson.dumps(one) + b"\n" for one in asked))
+    asked_for = ("eval", "influence", "--model", "base", "--dataset", "d01", "--rows", "8", "--items", "8")
+    answer = stoker(*asked_for, "--method", "gradient", "--json")
+    assert answer.code == 0, answer.err
+    found = answer.json()
+    assert [(one["target"], one["name"], one["n"]) for one in found["effects"]] == [("rivers", "mails.jsonl", 8)]
+    assert (found["model"], found["moved"]) == ("base", "all weights")
+    answer = stoker(*asked_for, "--method", "loss", "--benchmark", "rivers")
+    assert answer.code == 0 and "mails.jsonl" in answer.out and max(map(len, answer.out.splitlines())) <= 100
+    assert stoker(*asked_for, "--method", "loss", "--benchmark", "cellar").code == 3
