@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from stoker.cli import benches, comparing, units
+from stoker.cli import benches, comparing, influence, understanding, units
 from stoker.cli.console import AsJson, note, print_json, print_table
 from stoker.cli.lab import ask_supervisor, current_lab, open_reader
 from stoker.workspace import Workspace
@@ -16,6 +16,9 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Evaluate ve
 
 app.command("compare")(comparing.compare)
 app.command("bench")(benches.bench)
+app.command("explain")(understanding.explain)
+app.command("items")(understanding.items)
+app.command("influence")(influence.influence)
 
 
 @app.command("list")

@@ -1,4 +1,4 @@
-"""A small task in a worker of its own (generate, chat, preview, bench, merge): started, followed to its end, cleaned up.
+"""A small task in a worker of its own (generate, chat, preview, bench, influence, merge): started, followed to its end, cleaned up.
 
 It needs no supervisor. The worker is a separate process and talks through the task folder like any other.
 """
@@ -18,7 +18,7 @@ from stoker.launchers import local
 from stoker.mailbox.journal import JournalReader
 from stoker.mailbox.messages import MESSAGES
 from stoker.mailbox.worker_box import WORKER_LOG
-from stoker.spec.jobs import JOB, BenchJob, ChatJob, GenerateJob, MergeJob, PreviewJob
+from stoker.spec.jobs import JOB, BenchJob, ChatJob, GenerateJob, InfluenceJob, MergeJob, PreviewJob
 from stoker.workspace import Workspace
 
 LOOK_SECONDS = 0.03
@@ -26,7 +26,7 @@ LOOK_SECONDS = 0.03
 
 def run_task(
     workspace: Workspace,
-    job: GenerateJob | PreviewJob | BenchJob | MergeJob,
+    job: GenerateJob | PreviewJob | BenchJob | InfluenceJob | MergeJob,
     *,
     nice: int = 0,
     variables: Sequence[str] = (),

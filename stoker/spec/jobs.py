@@ -256,6 +256,25 @@ class BenchJob(Spec):
     root: Path = Field(description="The lab: where a key's file: begins.")
 
 
+class InfluenceJob(Spec):
+    """Measure what each dataset does to a model's loss on target items. Nothing is published, the model stays as it is."""
+
+    kind: Literal["influence"] = "influence"
+    model: ModelRef
+    method: Literal["loss", "gradient"]
+    datasets: tuple[DatasetRef, ...]
+    targets: tuple[ItemSet, ...]
+    trained: tuple[DatasetRef, ...] = Field(
+        (), description="What the model was trained on: overlapping items don't count."
+    )
+    rows: int = Field(128, ge=6, description="Rows of each dataset, in each draw.")
+    draws: int = Field(3, ge=1, description="loss: how often rows are drawn anew.")
+    items: int = Field(200, ge=1, description="Most items of each target.")
+    seed: int = Field(0, ge=0, description="Which rows and items are drawn.")
+    evaluate: EvaluateSpec = EvaluateSpec()
+    train: TrainSpec = Field(TrainSpec(), description="Threads and max_length, as in training.")
+
+
 class MergeJob(Spec):
     """Fold an adapter into its base, check the outputs, publish plain weights."""
 
@@ -266,7 +285,16 @@ class MergeJob(Spec):
 
 
 Job = Annotated[
-    IntakeJob | TrainJob | EvaluateJob | PrepareJob | GenerateJob | ChatJob | PreviewJob | BenchJob | MergeJob,
+    IntakeJob
+    | TrainJob
+    | EvaluateJob
+    | PrepareJob
+    | GenerateJob
+    | ChatJob
+    | PreviewJob
+    | BenchJob
+    | InfluenceJob
+    | MergeJob,
     Field(discriminator="kind"),
 ]
 _adapter: TypeAdapter[Job] = TypeAdapter(Job)

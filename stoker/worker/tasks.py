@@ -23,6 +23,7 @@ from stoker.spec.jobs import (
     ChatJob,
     EvaluateJob,
     GenerateJob,
+    InfluenceJob,
     Job,
     MergeJob,
     PrepareJob,
@@ -33,6 +34,7 @@ from stoker.spec.jobs import (
 from stoker.train.run import prepare_run, run_training
 from stoker.worker.asking import run_generate, run_merge
 from stoker.worker.chatting import run_chat
+from stoker.worker.influencing import run_influence
 from stoker.worker.previewing import run_preview
 
 logger = logging.getLogger(__name__)
@@ -76,6 +78,8 @@ def _dispatch(job: Job, folder: Path, outbox: Outbox, resident: Resident) -> Wor
         from stoker.worker.benching import run_bench  # with an HTTP client that nothing else here needs
 
         return run_bench(job, folder, outbox, resident)
+    if isinstance(job, InfluenceJob):
+        return run_influence(job, folder, outbox, resident)
     if isinstance(job, MergeJob):
         return run_merge(job, outbox, resident)
     raise InvalidInput(f"a worker takes no {job.kind!r} task", "", "it runs as python -m stoker.data FOLDER")
