@@ -1,4 +1,4 @@
-"""The scorers that a bench needs, a judge among them asked over its own endpoint."""
+"""The scorers that a bench or an evaluation needs, a judge among them asked over its own endpoint."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from stoker.bench.judging import Ask
 from stoker.bench.questions import Scorers
 from stoker.bench.scoring import scorer_of
 from stoker.data.benchmark_header import Header
-from stoker.spec.jobs import BenchJob
+from stoker.spec.jobs import BenchJob, EvaluateJob
 from stoker.spec.lab import EvaluateSpec
 
 _JUDGE_TOKENS = 64
 
 
-def job_scorers(job: BenchJob) -> Scorers:
+def job_scorers(job: BenchJob | EvaluateJob) -> Scorers:
     """Return how a job's benchmarks get their scorers."""
 
     def scorer(path: Path, header: Header) -> Scorer:

@@ -51,7 +51,7 @@ class RunningTask:
     def __init__(
         self,
         workspace: Workspace,
-        job: GenerateJob | ChatJob | PreviewJob | BenchJob | MergeJob,
+        job: GenerateJob | ChatJob | PreviewJob | BenchJob | InfluenceJob | MergeJob,
         *,
         nice: int = 0,
         variables: Sequence[str] = (),

@@ -139,7 +139,8 @@ def _results_of(reader: Reader, word: str, names: Sequence[str]) -> list[Kept]:
 
 def _label(reader: Reader, word: str, kept: Sequence[Kept] | None) -> str:
     """Return what results of a model are filed under."""
-    from stoker.cli.references import endpoint_ref, is_endpoint, model_folder
+    from stoker.bench.address import endpoint_ref, is_endpoint
+    from stoker.cli.references import model_folder
 
     if word == "base" or (kept and any(one.model == word for one in kept)):
         return word

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,8 @@ def read_benchmark(path: Path) -> Benchmark:
         raise _error(path, record.line, f"{problem.code}: {problem.reason}", problem.remedy) from None
     except FileRefused as refusal:
         raise DataError(f"benchmark {refusal.what}", refusal.why, refusal.remedy) from None
+    if header.scorer == "judge":
+        items = [replace(item, meta={"prompt": _last_prompt(item.row), **item.meta}) for item in items]
     benchmark = Benchmark(path.stem, header, items, sha256_file(path))
     _check(path, benchmark, lines)
     return benchmark
@@ -154,6 +156,11 @@ def read_item(value: Any, line: int, system: str) -> Item:
         category=None if category is None else str(category),
         meta=meta,
     )
+
+
+def _last_prompt(row: Row) -> str:
+    messages = row.prompt_messages()
+    return str(messages[-1].get("content") or "") if messages else ""
 
 
 def _has_choices(meta: Mapping[str, Any]) -> bool:

@@ -14,13 +14,13 @@ from typing import Any
 
 from stoker.analysis.scorers import NLL, Scorer, find_scorer, is_scorable
 from stoker.analysis.verdict import HELDOUT
-from stoker.bench.questions import NEAR_TRAINED, NOT_SCORABLE
+from stoker.bench.questions import NEAR_TRAINED, NOT_SCORABLE, Scorers
 from stoker.data.benchmarks import read_benchmark
 from stoker.data.dataset import Dataset
 from stoker.data.replaced import is_counting
 from stoker.data.rows import Row
 from stoker.data.sealing.overlap import near_trained
-from stoker.errors import DataError
+from stoker.errors import DataError, InvalidInput
 from stoker.spec.jobs import DatasetRef, ItemSet
 from stoker.spec.lab import EvaluateSpec
 
@@ -58,8 +58,13 @@ class EvalSet:
     problem: str | None = None
 
 
-def load_sets(sets: Sequence[ItemSet], trained: Sequence[DatasetRef], evaluate: EvaluateSpec) -> list[EvalSet]:
-    """Return the sets with the items that count; a benchmark that can't be read has none, and its problem."""
+def load_sets(
+    sets: Sequence[ItemSet],
+    trained: Sequence[DatasetRef],
+    evaluate: EvaluateSpec,
+    scorers: Scorers = lambda path, header: find_scorer(header.scorer, header.options),
+) -> list[EvalSet]:
+    """Return the sets with the items that count; a benchmark that can't be read or marked has none, and its problem."""
     folders = [dataset.folder for dataset in trained]
     loaded = []
     for each in sets:
@@ -67,8 +72,8 @@ def load_sets(sets: Sequence[ItemSet], trained: Sequence[DatasetRef], evaluate: 
             loaded.append(_load_heldout(each, evaluate.heldout_answers))
             continue
         try:
-            loaded.append(_load_benchmark(each.name, each.benchmark, folders, evaluate.max_new_tokens))
-        except (DataError, OSError) as error:
+            loaded.append(_load_benchmark(each.name, each.benchmark, folders, evaluate.max_new_tokens, scorers))
+        except (InvalidInput, OSError) as error:
             # One bad file must not cost the verdict on all others; whoever judges by it is told why it is missing.
             loaded.append(EvalSet(each.name, find_scorer(NLL), NLL, problem=str(error)))
     return loaded
@@ -94,9 +99,14 @@ def _counting(dataset: DatasetRef, left_out: Counter[str]) -> list[Row]:
     return [row for row, counts in zip(rows, counting.tolist(), strict=True) if counts]
 
 
-def _load_benchmark(name: str, path: Path, trained: Sequence[Path], longest: int) -> EvalSet:
+def _load_benchmark(name: str, path: Path, trained: Sequence[Path], longest: int, scorers: Scorers) -> EvalSet:
     benchmark = read_benchmark(path)
-    scorer = find_scorer(benchmark.scorer)
+    if benchmark.header.method != "generation":
+        raise DataError(
+            f"it is asked by {benchmark.header.method}", "a verdict compares what models write",
+            f"run: stoker eval bench --benchmark {name}",
+        )  # fmt: skip
+    scorer = scorers(path, benchmark.header)
     near = near_trained([item.row for item in benchmark.items], trained)
     found = EvalSet(name, scorer, scorer.primary, sha256=benchmark.sha256)
     limit = benchmark.header.max_new_tokens

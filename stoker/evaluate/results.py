@@ -23,6 +23,7 @@ from stoker.analysis.statistics import mean_interval, smallest_sample
 from stoker.analysis.trial import compare_pairs, describe_trial
 from stoker.analysis.verdict import Verdict, decide
 from stoker.durable import write_atomic
+from stoker.errors import PermanentError, UserError
 from stoker.evaluate.answers import AnswerBook
 from stoker.evaluate.forgetting import forgetting_of, objection_of, opponents, split_basics, with_guard
 from stoker.evaluate.items import EvalItem, EvalSet
@@ -49,13 +50,18 @@ def score_subject(
     lines: list[bytes] = []
     for each in sets:
         scores, left_out = results.scores.setdefault(each.name, {}), results.left_out.setdefault(each.name, {})
-        for item in each.items:
-            reason = book.unfit_reason(item.row.id, max_length)
-            if reason is not None:
-                left_out[item.id] = reason
-            else:
-                scores[item.id] = _score_item(each, item, book)
-            lines.append(orjson.dumps(_item_line(each, item, book, scores.get(item.id), reason)))
+        try:
+            for item in each.items:
+                reason = book.unfit_reason(item.row.id, max_length)
+                if reason is not None:
+                    left_out[item.id] = reason
+                else:
+                    scores[item.id] = _score_item(each, item, book)
+                lines.append(orjson.dumps(_item_line(each, item, book, scores.get(item.id), reason)))
+        except (UserError, PermanentError) as error:
+            # A judge that does not answer or a function of the user's that fails must not cost the verdict on all others.
+            each.problem = str(error)
+            scores.clear()
     write_atomic(folder / items_file(label), b"".join(line + b"\n" for line in lines))
     return results
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from stoker.bench.scorers import job_scorers
 from stoker.durable import write_json
 from stoker.errors import SettingError, WorkerExit
 from stoker.evaluate.answers import AnswerBook, conditions_of
@@ -31,13 +32,16 @@ def run_evaluation(job: EvaluateJob, folder: Path, outbox: Outbox, resident: Res
     """Measure, compare, decide; send `result` and publish results.json. PAUSED when asked to stop in between."""
     started = time.monotonic()
     progress = Progress(folder, outbox)
-    sets = load_sets(job.sets, job.trained, job.evaluate)
+    sets = load_sets(job.sets, job.trained, job.evaluate, job_scorers(job))
     for each in sets:
         _tell_left_out(each, outbox)
+    readable = [each for each in sets if not each.problem]
     try:
         subjects, basics_seconds = _measure_all(job, sets, folder, resident, progress)
     except Paused:
         return WorkerExit.PAUSED
+    for each in readable:
+        _tell_problem(each, outbox)
     outbox.phase("verdict")
     result = {**conclude(job, sets, subjects, basics_seconds), "seconds": round(time.monotonic() - started, 3)}
     if (forgetting := result.get("forgetting")) and forgetting["is_forgotten"]:
@@ -107,9 +111,13 @@ def _wanted(sets: Sequence[EvalSet]) -> list[Wanted]:
     return list(wanted.values())
 
 
-def _tell_left_out(each: EvalSet, outbox: Outbox) -> None:
+def _tell_problem(each: EvalSet, outbox: Outbox) -> None:
     if each.problem:
         outbox.event("warn", "evaluation.unreadable", f"{each.name} is not measured: {each.problem}", set=each.name)
+
+
+def _tell_left_out(each: EvalSet, outbox: Outbox) -> None:
+    _tell_problem(each, outbox)
     for reason, count in each.left_out.items():
         outbox.event(
             "warn", "evaluation.left-out", f"{count} items of {each.name} do not count: {reason}",

@@ -144,6 +144,7 @@ class EvaluateJob(Spec):
     train: TrainSpec = Field(description="Precision, threads and max_length, as in training.")
     answers: Path = Field(description="Folder of item results by weights (Workspace.answers).")
     tokens: Path
+    root: Path = Field(Path(), description="The lab: where files are that a benchmark's judge has its key in.")
 
 
 class PrepareJob(Spec):

@@ -104,6 +104,7 @@ def build_job(
         train=spec.train,
         answers=workspace.answers,
         tokens=workspace.tokens,
+        root=workspace.root,
     )
 
 
@@ -129,6 +130,7 @@ def _trial_job(
         train=trial.spec.train,
         answers=workspace.answers,
         tokens=workspace.tokens,
+        root=workspace.root,
     )
 
 

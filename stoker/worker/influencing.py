@@ -39,6 +39,7 @@ from stoker.model.device import resolve_hardware
 from stoker.model.load import Loaded, load_for_inference
 from stoker.model.resident import Resident
 from stoker.spec.jobs import DatasetRef, InfluenceJob, ItemSet
+from stoker.spec.lab import EvaluateSpec
 from stoker.worker.asking import base_folder_of
 
 LEAST_ITEMS = 6
@@ -69,7 +70,9 @@ def run_influence(job: InfluenceJob, folder: Path, outbox: Outbox, resident: Res
 
 def _item_sets(job: InfluenceJob) -> list[tuple[str, tuple[ItemSet, EvalSet]]]:
     found = []
-    for wanted, each in zip(job.targets, load_sets(job.targets, job.trained, 0), strict=True):
+    for wanted, each in zip(
+        job.targets, load_sets(job.targets, job.trained, EvaluateSpec(heldout_answers=0)), strict=True
+    ):
         if each.problem:
             raise InvalidInput(f"{each.name} can't be used as a target", each.problem, "mend it or choose another")
         found.append((each.name, (wanted, each)))

@@ -16,6 +16,7 @@ from stoker.data.intake import take_in
 from stoker.data.rows import Row
 from stoker.durable import sha256_file
 from stoker.errors import NonFinite, WorkerExit
+from stoker.evaluate.items import load_sets
 from stoker.evaluate.run import run_evaluation
 from stoker.mailbox.control import send_control
 from stoker.mailbox.journal import JournalReader
@@ -329,6 +330,39 @@ def test_a_benchmark_that_can_not_be_read_costs_only_itself(first: Any, lab: Lab
         verdict["promote"] is False and "a guard could not be measured (bad: benchmark bad.jsonl" in verdict["reason"]
     )
     assert any(message["kind"] == "event" and message["code"] == "evaluation.unreadable" for message in messages)
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ('scorer = "code"', "which is off"),
+        ('scorer = "python"\noptions = {file = "mine.py"}', "ZeroDivisionError"),
+        ('scorer = "choice"\nmethod = "likelihood"', "it is asked by likelihood"),
+    ],
+)
+def test_a_benchmark_that_can_not_be_marked_costs_only_itself(
+    first: Any, lab: Lab, tmp_path: Path, header: str, words: str
+) -> None:
+    (tmp_path / "mine.py").write_text("def score(expected, answer, meta):\n    return 1 / 0\n")
+    item = {"prompt": "What is the capital of France?", "answer": "a", "choices": ["a", "b"], "meta": {"tests": "pass"}}
+    (tmp_path / "bad.jsonl").write_bytes(orjson.dumps(item) + b"\n")
+    (tmp_path / "bad.toml").write_text(header)
+    job = lab.job("kept", sets=(*lab.job("kept").sets, ItemSet(name="bad", benchmark=tmp_path / "bad.jsonl")))
+    _, messages = evaluate(job, tmp_path / "e", CountingResident())
+    assert result_of(messages)["verdict"] == first[0]["verdict"]
+    (told,) = [message for message in messages if message.get("code") == "evaluation.unreadable"]
+    assert told["text"].startswith("bad is not measured") and words in told["text"]
+
+
+def test_a_scorers_options_hold_in_an_evaluation(tmp_path: Path) -> None:
+    item = {"prompt": "What is the capital of France?", "answer": "7"}
+    for name, margin in (("loose", 2), ("strict", 0)):
+        (tmp_path / f"{name}.jsonl").write_bytes(orjson.dumps(item) + b"\n")
+        (tmp_path / f"{name}.toml").write_text(f'scorer = "number"\n[options]\nmargin = {margin}\n')
+    sets = tuple(ItemSet(name=name, benchmark=tmp_path / f"{name}.jsonl") for name in ("loose", "strict"))
+    loaded = load_sets(sets, [], EVALUATE)
+    scores = [each.scorer.score({}, "7", "8")["number"] for each in loaded]
+    assert scores == [1.0, 0.0]
 
 
 def test_a_model_with_broken_weights_ends_the_evaluation(lab: Lab, tmp_path: Path) -> None:
