@@ -275,7 +275,10 @@ def test_an_interrupted_bench_says_that_it_can_go_on(lab: Workspace, tiny_base: 
     put(lab, records=[{"prompt": f"How many live in house number {n}?", "answer": f"{n} people"} for n in range(400)])
     (lab.root / "stoker.toml").write_text('[model]\nbase = "tiny"\n[train]\nthreads = 1\n[evaluate]\nbatch_size = 4\n')
     command = [sys.executable, "-m", "stoker", "eval", "bench", "--model", str(tiny_base), "--max-tokens", "24"]
-    process = subprocess.Popen(command, cwd=lab.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        command, cwd=lab.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run in the background
+    )  # fmt: skip
     _wait_for_answers(lab, process, 8)
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=120)

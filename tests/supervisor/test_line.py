@@ -117,7 +117,7 @@ def test_one_file_is_trained_in_the_foreground_once(workspace: Workspace, tmp_pa
 
 
 def test_a_run_goes_on_through_pause_kill_and_down(workspace: Workspace) -> None:
-    write_file(workspace.inbox / "a.jsonl", 2, num_rows=220)
+    write_file(workspace.inbox / "a.jsonl", 2, num_rows=500)
     supervisor = up(workspace)
     try:
         wait_for(lambda: Reader(workspace).runs() and len(steps(workspace, "r1")) >= 3, "the first steps")
