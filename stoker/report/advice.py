@@ -2,8 +2,8 @@
 
 Rules, first to last: work that waits without a supervisor (most remedies need one), a parked or failed run, an evaluation
 that failed, a critical incident that is still open, a file that waits for approval, a disk with little room, a refused file, a
-notifier that fails, a version kept back for want of sealed rows, a paused run or queue, and last the quiet ones: watch what
-runs, or add data. Pure.
+notifier that fails, a version kept back for want of sealed rows, rows that training put aside, a paused run or queue, and
+last the quiet ones: watch what runs, or add data. Pure.
 """
 
 from __future__ import annotations
@@ -102,6 +102,23 @@ def _too_few_items(verdicts: Sequence[VerdictPart]) -> Iterator[Need]:
         yield Need("few-items", text, action, "stoker config set split.min_clusters 64", False)
 
 
+def _put_aside(facts: DailyFacts) -> Iterator[Need]:
+    """Yield a look at rows that training put aside after a spike: only a person can say whether they are wrong."""
+    data = {run.run: run for run in facts.runs}
+    for incident in facts.incidents:
+        run = data.get(incident.subject)
+        if incident.kind == "loss-spike" and run is not None and "put aside" in (incident.done or ""):
+            text = f"rows of {run.name} were put aside by {run.run}"
+            yield Need(
+                "put-aside",
+                text,
+                f"look at the rows that {run.run} put aside",
+                f"stoker data review {run.dataset}",
+                False,
+            )
+            return
+
+
 def _quiet(facts: DailyFacts) -> Iterator[Need]:
     """Yield what is worth doing when nothing is wrong; the last one always is."""
     going = [job for job in facts.queue if job.state in ("running", "queued")]
@@ -109,6 +126,7 @@ def _quiet(facts: DailyFacts) -> Iterator[Need]:
     if facts.state == "off" and num_to_go:
         text = f"{_waiting(num_to_go)}, and no supervisor is running"
         yield Need("off", text, "start the supervisor", "stoker up", True)
+    yield from _put_aside(facts)
     paused = [job for job in facts.queue if job.state == "paused"]
     for job in paused:
         yield Need("paused", f"{job.run} is paused", "let it go on", f"stoker run resume {job.run}", False)

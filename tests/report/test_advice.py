@@ -18,6 +18,7 @@ from stoker.report.daily import (
     Score,
     TrainedFile,
     VerdictPart,
+    run_part,
 )
 
 NEEDED_BYTES = 700_000_000
@@ -186,3 +187,14 @@ def test_trouble_that_was_handled_leaves_the_day_well(idle: DailyFacts) -> None:
     handled = replace(INCIDENT, state="recovered", done="rolled back to step 40")
     facts = replace(idle, incidents=(handled,), files_accepted=("a.jsonl",))
     assert advise(facts).headline == "All well: no file trained, 1 incident handled, nothing needs you."
+
+
+def test_rows_that_training_put_aside_are_the_next_thing_to_look_at(idle: DailyFacts) -> None:
+    run = {"id": "r4", "name": "orders.jsonl", "dataset": "d4", "state": "done", "model": "main", "version": 1,
+           "trial": None, "step": 1, "total_steps": 1}  # fmt: skip
+    columns = {name: [1.0] for name in ("step", "rows", "tokens", "seconds", "loss")}
+    spike = replace(INCIDENT, kind="loss-spike", state="recovered", done="2 rows are put aside for review: a spike")
+    facts = replace(idle, incidents=(spike,), runs=(run_part(run, columns, None),))
+    assert advise(facts).next_action == "look at the rows that r4 put aside: stoker data review d4"
+    assert advise(facts).headline.endswith("nothing needs you.")
+    assert advise(replace(facts, incidents=(replace(spike, done="rate halved"),))).next_command == "stoker add FILE"
