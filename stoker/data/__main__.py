@@ -11,8 +11,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # each BLAS thread reserves 
 os.environ.setdefault("RAYON_NUM_THREADS", "1")
 os.environ.setdefault("MIMALLOC_ARENA_RESERVE", "65536")  # KiB; rensa's allocator would reserve a gigabyte at import
 os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # its own would reserve another
-os.environ.setdefault("MALLOC_ARENA_MAX", "1")
 
+import contextlib
+import ctypes
 import gc
 import logging
 import resource
@@ -35,6 +36,10 @@ CPU_SECONDS_PER_MEGABYTE = 5
 _GRACE_SECONDS = 30
 # Rows are made and dropped by the hundred thousand and hold no cycles: looking for some every 700 objects only costs.
 _COLLECT_AFTER = 200_000
+
+_M_ARENA_MAX = -8
+"""Of glibc's mallopt(3). Its variable of the environment is read before Python begins; each thread's arena would take 64 MB of
+address space."""
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +80,8 @@ def _refuse(job: IntakeJob, folder: Path, outbox: Outbox, error: UserError) -> W
 
 def _limit_self(job: IntakeJob) -> None:
     memory_bytes = job.intake.memory_megabytes * MEGABYTE
+    with contextlib.suppress(AttributeError, OSError):  # another C library than glibc
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     seconds = MIN_CPU_SECONDS + CPU_SECONDS_PER_MEGABYTE * (job.file.stat().st_size // MEGABYTE)
     signal.signal(signal.SIGXCPU, _out_of_time)

@@ -169,5 +169,5 @@ def test_syllo_answers_are_marked_by_the_tasks_own_scorer() -> None:
 
 
 def test_an_unknown_scorer_is_an_error_that_names_those_there_are() -> None:
-    with pytest.raises(DataError, match="scorer 'blue' is not known; scorers are: bleu, choice"):
+    with pytest.raises(DataError, match="scorer 'blue' is not known; scorers are: basics, bleu, choice"):
         find_scorer("blue")
