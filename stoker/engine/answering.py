@@ -29,6 +29,11 @@ from stoker.model.tokenizing import stop_token_ids
 log = logging.getLogger(__name__)
 
 _PIECE_SECONDS = 0.02
+# Prompts read together cost little more than one: those that come while others are answered wait for a few tokens, and where many
+# ended together, the next ones, which come one by one, are waited for.
+_TOKENS_BETWEEN_JOINS = 4
+_GATHER_SECONDS = 0.03
+_PAUSE_SECONDS = 0.004
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,8 @@ class Answering:
         self._running: list[_Running] = []
         self._news = threading.Condition()
         self._is_over = False
+        self._tokens_since_join = 0
+        self._num_lately = 0
         self._thread = threading.Thread(target=self._run, name="answering", daemon=True)
 
     def start(self) -> None:
@@ -127,6 +134,7 @@ class Answering:
         if joining:
             self._join(joining)
         elif self._running:
+            self._tokens_since_join += 1
             self._take(self._rows.step([one.last_token for one in self._running]), 0)
 
     def _join(self, joining: list[_Running]) -> None:
@@ -139,18 +147,37 @@ class Answering:
             if self._rows.count != len(self._running):
                 raise
             return
+        self._num_lately = len(joining) + len(self._running)
         self._running += joining
+        self._tokens_since_join = 0
         self._take(logits, len(self._running) - len(joining))
 
     def _admitted(self) -> list[_Running]:
         joining: list[_Running] = []
         with self._news:
+            if not self._waiting or self._is_too_soon():
+                return joining
+            if not self._running:
+                self._gather()
             while self._waiting and len(self._running) + len(joining) < self._rows.capacity:
                 asked = self._waiting.popleft()
                 if not asked.is_cancelled:
                     text = GrowingText(self._loaded.tokenizer, asked.stops)
                     joining.append(_Running(asked, Chooser(asked.sampling), text))
         return joining
+
+    def _is_too_soon(self) -> bool:
+        """Tell whether those who wait may wait for more: some are answered, and the last ones joined just now."""
+        is_all = len(self._running) + len(self._waiting) >= self._rows.capacity
+        return bool(self._running) and not is_all and self._tokens_since_join < _TOKENS_BETWEEN_JOINS
+
+    def _gather(self) -> None:
+        """Wait for as many requests as there were lately, as long as they keep coming."""
+        deadline = time.monotonic() + _GATHER_SECONDS
+        while not self._is_over and len(self._waiting) < min(self._num_lately, self._rows.capacity):
+            left = deadline - time.monotonic()
+            if left <= 0 or not self._news.wait(min(left, _PAUSE_SECONDS)):
+                break
 
     def _take(self, logits: torch.Tensor, first: int) -> None:
         """Append a token to each answer from the row `first` on; end those that are done."""
