@@ -125,8 +125,10 @@ class Numbers:
             last = self._store.execute("SELECT step FROM runs WHERE id = ?", (name,)).fetchone()[0]
             begins, ends = self._window
             steps = [at for at, time in self._series(name, "time").items() if begins <= time < ends and at <= last]
+            query = "SELECT json_extract(data, '$.step') FROM events WHERE code = 'step.refused' AND run = ?"
+            counting = set(steps) - {row[0] for row in self._store.execute(query, (name,))}
             losses = {
-                at: loss for at, loss in self._series(name, "loss").items() if at in set(steps) and math.isfinite(loss)
+                at: loss for at, loss in self._series(name, "loss").items() if at in counting and math.isfinite(loss)
             }
             num = max(1, min(20, len(losses) // 10))
             sums = {
@@ -171,7 +173,9 @@ class Numbers:
         self._one("cost", report["cost"], query, self._price, ends, begins)
         self._one("bill.cost", report["bill"]["cost"], query, self._price, ends, begins)
         self._one("bill.energy_kwh", report["bill"]["energy_kwh"], joules)
-        self._one("queue_eta_seconds", report["queue_eta_seconds"], "SELECT 0.0 WHERE NOT EXISTS (SELECT 1 FROM runs WHERE state IN ('running', 'queued'))")  # fmt: skip
+        waiting = "SELECT count(*) FROM runs WHERE state IN ('running', 'queued')"
+        self._one("queue", len(report["queue"]), waiting)
+        self._one("queue_eta", report["queue_eta"], f"SELECT NULL WHERE ({waiting}) = 0")
         last = "FROM reports ORDER BY number DESC LIMIT 1"
         self._columns("", report, "begins ends created=made_at (ends-begins)/3600.0=hours", last)
         self.lines[-4:] = [
