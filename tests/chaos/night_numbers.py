@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stoker.spec.reading import read_settings
+
 _DISK_SHARE, _DISK_BYTES = 0.02, 500_000  # the lab goes on writing after the report was made
 _WORDS, _ROUNDED = "text of the store, word for word", "one of the numbers above, rounded"
 _LEAST_TEXT = 12  # characters: what is shorter could stand in the store by chance
@@ -173,6 +175,9 @@ class Numbers:
         self._one("cost", report["cost"], query, self._price, ends, begins)
         self._one("bill.cost", report["bill"]["cost"], query, self._price, ends, begins)
         self._one("bill.energy_kwh", report["bill"]["energy_kwh"], joules)
+        for place, one in enumerate(report["bill"]["by_run"]):
+            of_run = f"{query} WHERE run = ?"
+            self._one(f"bill.by_run[{place}].cost", one["cost"], of_run, self._price, ends, begins, one["run"])
         waiting = "SELECT count(*) FROM runs WHERE state IN ('running', 'queued')"
         self._one("queue", len(report["queue"]), waiting)
         self._one("queue_eta", report["queue_eta"], f"SELECT NULL WHERE ({waiting}) = 0")
@@ -231,6 +236,12 @@ class Numbers:
         self.lines.append(
             Line("free_bytes", self._report["free_bytes"], "disk: free now", shutil.disk_usage(self._root).free)
         )
+        settings = read_settings(self._root / "stoker.toml")
+        reserve = settings.guard.disk_reserve_megabytes << 20  # no run is left that would need room for a checkpoint
+        self.lines += [
+            Line("needed_bytes", self._report["needed_bytes"], "stoker.toml: guard.disk_reserve_megabytes", reserve),
+            Line("(level of intervals, %)", 95, "stoker.toml: evaluate.confidence", 100 * settings.evaluate.confidence),
+        ]
         state = self._root / ".stoker"
         places = {
             "checkpoints and messages of runs": [state / "runs"], "versions": [state / "models"], "base models": [state / "bases"],
